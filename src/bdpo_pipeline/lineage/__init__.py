@@ -1,0 +1,1 @@
+"""Fingerprints, tracking, and how an artifact is traced to its origin."""

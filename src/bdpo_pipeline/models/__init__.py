@@ -1,0 +1,1 @@
+"""Loading base models, applying adapters, fingerprints of weights."""

@@ -1,0 +1,1 @@
+"""The pipelines: each is a graph (`pipeline.py`) of thin nodes (`nodes.py`) with typed parameters (`parameters.py`)."""

@@ -1,0 +1,8 @@
+"""The training graph."""
+
+from kedro.pipeline import Pipeline
+
+
+def create_pipeline() -> Pipeline:
+    """Return the training pipeline."""
+    return Pipeline([])

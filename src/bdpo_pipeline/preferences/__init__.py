@@ -1,0 +1,1 @@
+"""Reading preference data of any supported format into canonical pairs."""

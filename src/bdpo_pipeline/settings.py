@@ -1,0 +1,14 @@
+"""Kedro settings of the project."""
+
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+# Soft merge: an environment overrides single parameters, it does not have to repeat the whole file.
+CONFIG_LOADER_ARGS: dict[str, Any] = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "tracking": "soft"},
+    "config_patterns": {"tracking": ["tracking*"]},
+}
