@@ -1,0 +1,123 @@
+"""The one path from messages to token ids: chat template, then a cut at token level.
+
+Prompt and response are tokenised apart, so no token spans their boundary and the response is scored exactly as it would be
+generated. No special token is added beyond what the template writes, so BOS never stands twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = dict[str, str]
+
+
+class TemplateError(ValueError):
+    """The tokenizer's chat template cannot be used for preference pairs."""
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Token ids of a pair. Both responses end with the end-of-turn token and are scored whole."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+
+def render_prompt(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> str:
+    """Return the text after which the model is to answer, generation prompt included.
+
+    Raises:
+        TemplateError: the tokenizer has no chat template, or the template refuses these messages.
+    """
+    return _render(tokenizer, messages, add_generation_prompt=True)
+
+
+def encode_prompts(
+    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Sequence[Message]]
+) -> list[list[int]]:
+    """Return the token ids of each prompt, generation prompt included."""
+    return _tokenise(tokenizer, [render_prompt(tokenizer, messages) for messages in prompts])
+
+
+def encode_pairs(
+    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[tuple[Sequence[Message], str, str]]
+) -> list[EncodedPair]:
+    """Return the token ids of (prompt messages, chosen, rejected) rows, in order.
+
+    Raises:
+        TemplateError: see :func:`render_prompt`; or the template rewrites earlier turns when an answer is added.
+    """
+    prompts = [render_prompt(tokenizer, messages) for messages, _, _ in rows]
+    responses = [
+        _render_response(tokenizer, prompt, messages, response)
+        for prompt, (messages, chosen, rejected) in zip(prompts, rows, strict=True)
+        for response in (chosen, rejected)
+    ]
+    prompt_ids = _tokenise(tokenizer, prompts)
+    response_ids = [_end_turn(tokenizer, ids) for ids in _tokenise(tokenizer, responses)]
+    return [
+        EncodedPair(ids, response_ids[2 * i], response_ids[2 * i + 1]) for i, ids in enumerate(prompt_ids)
+    ]
+
+
+def encode_pair(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], chosen: str, rejected: str
+) -> EncodedPair:
+    """Return the token ids of one pair; see :func:`encode_pairs`."""
+    return encode_pairs(tokenizer, [(messages, chosen, rejected)])[0]
+
+
+def find_special_token(tokenizer: "PreTrainedTokenizerBase", text: str) -> str | None:
+    """Return a special token that stands in the text as if it were content, or None.
+
+    Such a text would forge a turn boundary once it is tokenised, so rows that hold one cannot be used as they are.
+    """
+    return next((token for token in tokenizer.all_special_tokens if token in text), None)
+
+
+def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], **options: Any) -> str:
+    from jinja2.exceptions import TemplateError as JinjaError
+
+    if not tokenizer.chat_template:
+        raise TemplateError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template; "
+            "set base_model.chat_template to a Jinja file that renders its conversations"
+        )
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+    except JinjaError as error:
+        roles = [message["role"] for message in messages]
+        raise TemplateError(
+            f"the chat template of {tokenizer.name_or_path} refuses roles {roles}: {error}"
+        ) from error
+
+
+def _render_response(
+    tokenizer: "PreTrainedTokenizerBase", prompt: str, messages: Sequence[Message], response: str
+) -> str:
+    whole = _render(tokenizer, [*messages, {"role": "assistant", "content": response}])
+    if not whole.startswith(prompt):
+        raise TemplateError(
+            f"the chat template of {tokenizer.name_or_path} changes earlier turns when an answer is added, so the answer "
+            f"cannot be told from its prompt (rendered prompt ends {prompt[-60:]!r}); set base_model.chat_template"
+        )
+    return whole[len(prompt) :]
+
+
+def _tokenise(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return ids
+
+
+def _end_turn(tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> list[int]:
+    """Cut what the template writes after the end-of-turn token (a newline, mostly); add the token where it writes none."""
+    end = tokenizer.eos_token_id
+    if end in ids:
+        return ids[: len(ids) - ids[::-1].index(end)]
+    return [*ids, end]

@@ -1,0 +1,33 @@
+"""Loading a prepared base model and its tokenizer from their folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer of a prepared model folder."""
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+    return tokenizer
+
+
+def load_model(path: str | Path, *, dtype: str, attention: str = "sdpa") -> "PreTrainedModel":
+    """Return the frozen base model in evaluation mode, on the CPU.
+
+    Args:
+        path: prepared model folder.
+        dtype: name of a torch dtype, such as ``float32`` or ``bfloat16``; weights are cast to it.
+        attention: attention implementation of transformers.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(path), local_files_only=True, **options)
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return model.eval()
