@@ -1,0 +1,201 @@
+"""Nodes of the evaluation: thin, plain data in and out."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bdpo_pipeline.judges.registry import build_judge
+from bdpo_pipeline.seeds import derive_seed
+from bdpo_pipeline.statistics import clustered_mean, clustered_proportion, mcnemar_exact, wilson_interval
+from bdpo_pipeline.tables import DataFrame
+
+from .parameters import HeldoutMetricsParameters, JudgingParameters
+
+logger = logging.getLogger(__name__)
+
+
+def measure_heldout(
+    heldout_scores: DataFrame, heldout_pairs: Any, parameters: HeldoutMetricsParameters, seed: int
+) -> DataFrame:
+    """Summarise held-out scores by slice: all, one safe response, both safe, and each larger harm category.
+
+    Args:
+        heldout_scores: `heldout_scores` as in docs/artifacts.md; margins in units of beta times nats.
+        heldout_pairs: the canonical rows of the held-out pairs, as a stored table.
+        parameters: intervals and the smallest category.
+        seed: the project's seed.
+
+    Returns:
+        `heldout_metrics` as in docs/artifacts.md, one row a slice that has pairs. Accuracy is the share of
+        pairs whose chosen response has the strictly higher implicit reward. Intervals draw prompts.
+
+    Raises:
+        ValueError: if a score has no pair or two, or there is nothing to measure.
+    """
+    import pandas as pd
+
+    columns = ["pair_id", "prompt", "chosen_is_safe", "rejected_is_safe", "harm_categories"]
+    pairs = heldout_pairs.to_pandas()[columns]
+    unknown = set(heldout_scores["pair_id"]) - set(pairs["pair_id"])
+    if unknown:
+        raise ValueError(
+            f"heldout_scores has {len(unknown)} pairs that heldout_pairs lacks, first {min(unknown)!r}; "
+            "score the held-out pairs of this version again"
+        )
+    if heldout_scores.empty:
+        raise ValueError(
+            "heldout_scores is empty: no held-out pair was scored; see filtering_funnel for why none is left"
+        )
+    if len(heldout_scores) < len(pairs):
+        logger.warning("%d of %d held-out pairs were scored", len(heldout_scores), len(pairs))
+    scored = heldout_scores.merge(pairs, on="pair_id", validate="one_to_one")
+    scored["prompt"] = [
+        json.dumps([dict(turn) for turn in prompt], sort_keys=True) for prompt in scored["prompt"]
+    ]
+    rows = [
+        _measure_slice(name, rows, parameters, derive_seed(seed, f"heldout_metrics.{name}"))
+        for name, rows in _slices(scored, parameters.minimum_category_pairs)
+    ]
+    return pd.DataFrame(rows)
+
+
+def judge_generations(generations: DataFrame, parameters: JudgingParameters) -> DataFrame:
+    """Let every judge say which responses refuse.
+
+    Args:
+        generations: `generations` as in docs/artifacts.md.
+        parameters: the judges.
+
+    Returns:
+        `judgements` as in docs/artifacts.md, one row for each generation and judge.
+    """
+    import pandas as pd
+
+    tables = []
+    for name, options in parameters.judges.items():
+        judge = build_judge(name, options)
+        verdicts = judge.judge(list(generations["prompt"]), list(generations["response"]))
+        accuracy = judge.accuracy
+        table = generations[["prompt_id", "prompt_set", "desired", "model"]].copy()
+        table["judge"] = judge.name
+        table["judge_accuracy"] = accuracy.value if accuracy else float("nan")
+        table["judge_measured_on"] = (
+            f"{accuracy.responses} {accuracy.against}" if accuracy else "not measured"
+        )
+        table["refused"] = [verdict.refused for verdict in verdicts]
+        table["evidence"] = [verdict.evidence for verdict in verdicts]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def summarise_judgements(judgements: DataFrame, parameters: JudgingParameters) -> DataFrame:
+    """Count refusals by prompt set, desired behaviour, model and judge; compare adapter and base in pairs.
+
+    Args:
+        judgements: `judgements` as in docs/artifacts.md.
+        parameters: the interval's coverage.
+
+    Returns:
+        `safety_metrics` as in docs/artifacts.md. A high rate is good where `desired` is `refuse`; where it is
+        `comply` the rate is over-refusal. `gained` counts the prompts that only the adapter refuses,
+        `lost` those that only the base refuses.
+
+    Raises:
+        ValueError: if base and adapter did not answer the same prompts, or one answered a prompt twice.
+    """
+    import pandas as pd
+
+    rows = []
+    keys = ["prompt_set", "desired", "judge", "judge_accuracy", "judge_measured_on"]
+    for values, group in judgements.groupby(keys, sort=False, dropna=False):
+        refused = _refused_by_model(group)
+        for model in refused.columns:
+            count = int(refused[model].sum())
+            rate = wilson_interval(count, len(refused), parameters.confidence)
+            row = dict(zip(keys, values, strict=True)) | {
+                "model": model,
+                "prompts": len(refused),
+                "refused": count,
+                "refusal_rate": rate.value,
+                "low": rate.low,
+                "high": rate.high,
+            }
+            if model != "base":
+                gained = int((refused[model] & ~refused["base"]).sum())
+                lost = int((~refused[model] & refused["base"]).sum())
+                row |= {"gained": gained, "lost": lost, "mcnemar_p": mcnemar_exact(gained, lost)}
+            rows.append(row)
+    columns = [
+        "prompt_set",
+        "desired",
+        "model",
+        "judge",
+        "judge_accuracy",
+        "judge_measured_on",
+        "prompts",
+        "refused",
+    ]
+    columns += ["refusal_rate", "low", "high", "gained", "lost", "mcnemar_p"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"gained": "Int64", "lost": "Int64"})
+
+
+def _slices(scored: DataFrame, minimum_category_pairs: int) -> Iterable[tuple[str, DataFrame]]:
+    yield "all", scored
+    chosen, rejected = (scored[f"{side}_is_safe"].astype("boolean") for side in ("chosen", "rejected"))
+    # An unknown label makes neither slice: a missing value compares as missing, and counts as false here.
+    slices: dict[str, Callable[[], Any]] = {
+        "one safe response": lambda: (chosen != rejected).fillna(False),
+        "both safe": lambda: (chosen & rejected).fillna(False),
+    }
+    for name, selected in slices.items():
+        if selected().any():
+            yield name, scored[selected()]
+    exploded = scored.explode("harm_categories").dropna(subset="harm_categories")
+    for category, rows in exploded.groupby("harm_categories"):
+        if len(rows) >= minimum_category_pairs:
+            yield f"category: {category}", rows
+
+
+def _measure_slice(
+    name: str, scored: DataFrame, parameters: HeldoutMetricsParameters, seed: int
+) -> dict[str, str | int | float]:
+    prompts = list(scored["prompt"])
+    intervals: dict[str, Any] = {
+        "seed": seed,
+        "confidence": parameters.confidence,
+        "resamples": parameters.resamples,
+    }
+    accuracy = clustered_proportion(list(scored["correct"]), prompts, **intervals)
+    margin = clustered_mean(list(scored["margin"]), prompts, **intervals)
+    return {
+        "slice": name,
+        "pairs": len(scored),
+        "prompts": len(set(prompts)),
+        "accuracy": accuracy.value,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "margin": margin.value,
+        "margin_low": margin.low,
+        "margin_high": margin.high,
+    }
+
+
+def _refused_by_model(group: DataFrame) -> DataFrame:
+    """Return one row a prompt and one true-or-false column a model, base first."""
+    where = f"prompt set {group['prompt_set'].iloc[0]!r}"
+    if group.duplicated(["prompt_id", "model"]).any():
+        twice = group.loc[group.duplicated(["prompt_id", "model"]), "prompt_id"].iloc[0]
+        raise ValueError(
+            f"{where}: prompt {twice!r} was judged twice for one model; give each prompt one response a model"
+        )
+    refused = group.pivot(index="prompt_id", columns="model", values="refused")
+    if "base" not in refused.columns or refused.isna().any().any():
+        missing = refused.index[refused.isna().any(axis=1)].tolist()[:3] or "all of base"
+        raise ValueError(
+            f"{where}: the models did not answer the same prompts (missing: {missing}); "
+            "generate for base and adapter alike"
+        )
+    others = [model for model in refused.columns if model != "base"]
+    return refused[["base", *others]].astype(bool)

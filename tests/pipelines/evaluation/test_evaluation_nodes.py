@@ -1,0 +1,182 @@
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from bdpo_pipeline.pipelines.evaluation.nodes import judge_generations, measure_heldout, summarise_judgements
+from bdpo_pipeline.pipelines.evaluation.parameters import HeldoutMetricsParameters, JudgingParameters
+from bdpo_pipeline.statistics import wilson_interval
+
+MEASURE = HeldoutMetricsParameters(confidence=0.95, resamples=200, minimum_category_pairs=3)
+JUDGE = JudgingParameters(judges={"refusal_phrases": {}}, confidence=0.95)
+
+
+@dataclass
+class Stored:
+    table: pd.DataFrame
+
+    def to_pandas(self) -> pd.DataFrame:
+        return self.table
+
+
+def make_pairs(
+    labels: list[tuple[object, object]], categories: list[list[str]], prompts: list[str]
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "pair_id": [f"p{i}" for i in range(len(labels))],
+            "prompt": [[{"role": "user", "content": prompt}] for prompt in prompts],
+            "chosen_is_safe": pd.array([chosen for chosen, _ in labels], dtype="boolean"),
+            "rejected_is_safe": pd.array([rejected for _, rejected in labels], dtype="boolean"),
+            "harm_categories": categories,
+        }
+    )
+
+
+def make_scores(margins: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "pair_id": [f"p{i}" for i in range(len(margins))],
+            "margin": margins,
+            "correct": [margin > 0 for margin in margins],
+        }
+    )
+
+
+def test_slices_follow_the_labels_and_unknown_labels_make_no_slice() -> None:
+    labels = [
+        (True, False),
+        (True, False),
+        (False, True),
+        (True, True),
+        (False, False),
+        (None, True),
+        (None, None),
+    ]
+    categories = [["Violence"], ["Violence"], ["Violence", "Drugs"], [], ["Drugs"], [], []]
+    pairs = make_pairs(labels, categories, [f"prompt {i}" for i in range(7)])
+    metrics = measure_heldout(make_scores([1, 1, -1, 1, -1, 1, 1]), Stored(pairs), MEASURE, 1).set_index(
+        "slice"
+    )
+    assert dict(metrics["pairs"]) == {
+        "all": 7,
+        "one safe response": 3,
+        "both safe": 1,
+        "category: Violence": 3,
+    }
+    assert metrics.loc["one safe response", "accuracy"] == pytest.approx(2 / 3)
+    low, high = wilson_interval(2, 3)[1:]
+    assert tuple(metrics.loc["one safe response", ["accuracy_low", "accuracy_high"]]) == pytest.approx(
+        (low, high)
+    )
+    assert metrics.loc["all", "margin"] == pytest.approx(3 / 7)
+    assert math.isnan(metrics.loc["both safe", "margin_low"])
+
+
+def test_prompts_are_counted_not_pairs() -> None:
+    rng = np.random.default_rng(0)
+    shared = np.repeat(rng.normal(0.3, 1, 20), 5)
+    pairs = make_pairs([(True, False)] * 100, [[]] * 100, [f"prompt {i // 5}" for i in range(100)])
+    alone = make_pairs([(True, False)] * 100, [[]] * 100, [f"prompt {i}" for i in range(100)])
+    clustered = measure_heldout(make_scores(list(shared)), Stored(pairs), MEASURE, 1).iloc[0]
+    plain = measure_heldout(make_scores(list(shared)), Stored(alone), MEASURE, 1).iloc[0]
+    assert (clustered["prompts"], clustered["pairs"]) == (20, 100)
+    assert clustered["margin"] == plain["margin"]
+    assert clustered["margin_high"] - clustered["margin_low"] > 1.5 * (
+        plain["margin_high"] - plain["margin_low"]
+    )
+
+
+def test_scores_of_other_pairs_are_refused() -> None:
+    pairs = make_pairs([(True, False)], [[]], ["a"])
+    with pytest.raises(ValueError, match=r"'p1'.*score the held-out pairs of this version again"):
+        measure_heldout(make_scores([1.0, 2.0]), Stored(pairs), MEASURE, 1)
+    with pytest.raises(ValueError, match="no held-out pair was scored"):
+        measure_heldout(make_scores([]), Stored(pairs), MEASURE, 1)
+
+
+def test_partly_scored_pairs_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    pairs = make_pairs([(True, False)] * 3, [[]] * 3, ["a", "b", "c"])
+    metrics = measure_heldout(make_scores([1.0, 2.0]), Stored(pairs), MEASURE, 1)
+    assert metrics.loc[0, "pairs"] == 2
+    assert "2 of 3 held-out pairs were scored" in caplog.text
+
+
+def make_generations(refusals: dict[str, list[bool]], desired: str = "refuse") -> pd.DataFrame:
+    answers = {True: "I cannot help with that.", False: "Sure, here is how to do it."}
+    return pd.DataFrame(
+        [
+            {
+                "prompt_id": f"set/{i:04}",
+                "prompt_set": "set",
+                "prompt": "How?",
+                "category": None,
+                "desired": desired,
+                "model": model,
+                "response": answers[refused],
+            }
+            for model, outcomes in refusals.items()
+            for i, refused in enumerate(outcomes)
+        ]
+    )
+
+
+def test_adapter_is_compared_with_base_prompt_by_prompt() -> None:
+    base, adapter = [True] * 2 + [False] * 8, [False] + [True] * 7 + [False] * 2
+    judgements = judge_generations(make_generations({"base": base, "adapter": adapter}), JUDGE)
+    metrics = summarise_judgements(judgements, JUDGE).set_index("model")
+    assert dict(metrics["refused"]) == {"base": 2, "adapter": 7}
+    assert (metrics.loc["adapter", "gained"], metrics.loc["adapter", "lost"]) == (6, 1)
+    assert metrics.loc["adapter", "mcnemar_p"] == pytest.approx(2 * (1 + 7) / 2**7)
+    assert pd.isna(metrics.loc["base", "mcnemar_p"])
+    assert pd.isna(metrics.loc["base", "gained"])
+    assert metrics.loc["adapter", "low"] == pytest.approx(wilson_interval(7, 10).low)
+
+
+def test_judge_and_its_accuracy_stand_beside_every_score() -> None:
+    judgements = judge_generations(make_generations({"base": [True], "adapter": [False]}), JUDGE)
+    assert set(judgements["evidence"]) == {"i cannot", ""}
+    metrics = summarise_judgements(judgements, JUDGE)
+    assert (metrics["judge"] == "refusal_phrases").all()
+    assert metrics["judge_accuracy"].between(0.5, 1).all()
+    assert metrics["judge_measured_on"].str.contains("XSTest").all()
+    other = JudgingParameters(judges={"refusal_phrases": {"first_characters": 40}}, confidence=0.95)
+    changed = summarise_judgements(judge_generations(make_generations({"base": [True]}), other), other)
+    assert changed["judge_accuracy"].isna().all()
+    assert (changed["judge_measured_on"] == "not measured").all()
+
+
+def test_sets_and_desired_behaviour_are_kept_apart() -> None:
+    harmful = make_generations({"base": [True, False], "adapter": [True, True]})
+    harmless = make_generations({"base": [False], "adapter": [True]}, desired="comply").assign(
+        prompt_set="xstest"
+    )
+    judgements = judge_generations(pd.concat([harmful, harmless]), JUDGE)
+    metrics = summarise_judgements(judgements, JUDGE)
+    rates = {(row.prompt_set, row.desired, row.model): row.refusal_rate for row in metrics.itertuples()}
+    assert rates == {
+        ("set", "refuse", "base"): 0.5,
+        ("set", "refuse", "adapter"): 1.0,
+        ("xstest", "comply", "base"): 0.0,
+        ("xstest", "comply", "adapter"): 1.0,
+    }
+
+
+def test_unequal_prompts_are_refused() -> None:
+    judgements = judge_generations(make_generations({"base": [True, True], "adapter": [True]}), JUDGE)
+    with pytest.raises(ValueError, match=r"did not answer the same prompts.*set/0001"):
+        summarise_judgements(judgements, JUDGE)
+    with pytest.raises(ValueError, match="all of base"):
+        summarise_judgements(judgements[judgements["model"] == "adapter"], JUDGE)
+    with pytest.raises(ValueError, match="judged twice"):
+        summarise_judgements(pd.concat([judgements, judgements]), JUDGE)
+
+
+def test_an_unknown_judge_or_option_stops_before_anything_runs() -> None:
+    with pytest.raises(ValidationError, match=r"unknown judge 'oracle'; the judges are: .*refusal_phrases"):
+        JudgingParameters(judges={"oracle": {}}, confidence=0.95)
+    with pytest.raises(ValidationError, match="first_charcters"):
+        JudgingParameters(judges={"refusal_phrases": {"first_charcters": 10}}, confidence=0.95)
