@@ -1,0 +1,84 @@
+"""Raw rows of a file or hub data set, one at a time, whatever their state."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bdpo_pipeline.preferences.csv_reader import read_csv
+from bdpo_pipeline.preferences.defects import RowDefect, describe
+from bdpo_pipeline.preferences.lines import RawRow, read_lines
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+
+
+def read_file(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
+    """Yield the rows of a file in order, holding one at a time.
+
+    Args:
+        path: file that ends in one of ``SUFFIXES``.
+        max_row_bytes: a longer row is not read but reported.
+
+    Raises:
+        ValueError: another suffix, or not a Parquet file.
+    """
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        return _read_json_lines(path, max_row_bytes)
+    if name.endswith((".csv", ".csv.gz")):
+        return read_csv(path, max_row_bytes)
+    if name.endswith(".parquet"):
+        return _read_parquet(path)
+    raise ValueError(f"{path}: cannot read this kind of file; accepted: {', '.join(SUFFIXES)}")
+
+
+def read_hub(name: str, revision: str, subset: str | None, split: str) -> Iterator[RawRow]:
+    """Stream the rows of a hub data set through ``datasets``; nothing is kept on disk."""
+    from datasets import load_dataset
+
+    rows = load_dataset(name, name=subset, split=split, revision=revision, streaming=True)
+    for number, fields in enumerate(rows, start=1):
+        yield RawRow(number, fields)
+
+
+def _read_json_lines(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
+    for number, (line, defect) in enumerate(read_lines(path, max_row_bytes), start=1):
+        if defect is not None:
+            yield RawRow(number, {}, line, defect)
+        elif line.strip():
+            try:
+                yield RawRow(number, _parse_object(line, number), line)
+            except RowDefect as broken:
+                yield RawRow(number, {}, line, broken)
+
+
+def _parse_object(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 at byte {error.start}; save the file as UTF-8"
+        raise RowDefect("broken_encoding", None, message) from error
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RowDefect("broken_json", None, f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        message = f"found {describe(value)}; accepted: a JSON object, one a line"
+        raise RowDefect("not_an_object", None, message)
+    return value
+
+
+def _read_parquet(path: Path) -> Iterator[RawRow]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+    with file:
+        number = 0
+        for batch in file.iter_batches(batch_size=512):
+            for fields in batch.to_pylist():
+                number += 1
+                yield RawRow(number, fields)
