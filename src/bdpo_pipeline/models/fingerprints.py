@@ -5,7 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _BLOCK = 1 << 22
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+)
 
 
 def hash_file(path: Path) -> str:

@@ -30,4 +30,5 @@ def load_model(path: str | Path, *, dtype: str, attention: str = "sdpa") -> "Pre
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(path), local_files_only=True, **options)
     model.requires_grad_(False)
     model.config.use_cache = False
-    return model.eval()
+    model.eval()
+    return model

@@ -7,7 +7,6 @@ random model for tests. Conversions are done once, into a folder named by the di
 import importlib.util
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -184,7 +183,7 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
         convert(scratch)
         scratch.chmod(0o755)
         try:
-            os.replace(scratch, target)
+            scratch.replace(target)
         except OSError:
             # Another run finished the same conversion first; its folder holds the same bytes.
             if not target.is_dir():

@@ -1,0 +1,119 @@
+"""What every task of a worker is given: its folder, its processes, and a way to report."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+
+from bdpo_pipeline.engine.events import Event
+from bdpo_pipeline.engine.jobs import Compute
+from bdpo_pipeline.engine.tokens import load_tokens
+
+T = TypeVar("T")
+_PROGRESS_EVERY_SECONDS = 1.0
+
+
+class EventWriter:
+    """Appends events to a file, a line each, that the launcher follows."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", buffering=1)
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+        self._file.write(json.dumps(event) + "\n")
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """A task's surroundings."""
+
+    folder: Path
+    accelerator: Accelerator
+    emit: Callable[[Event], None]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this process."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    def load_tokens(self) -> tuple[dict[str, list[list[int]]], dict[str, Any]]:
+        """Return the job's token ids and flat arrays."""
+        return load_tokens(self.folder / "tokens.safetensors")
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """Return this process's part of the items; the parts are disjoint and together all, however uneven."""
+        return list(items[self.accelerator.process_index :: self.accelerator.num_processes])
+
+    @contextmanager
+    def progress(self, task: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Report progress: call the given function with the number of items just done."""
+        start, reported, done = time.monotonic(), 0.0, 0
+
+        def advance(count: int) -> None:
+            nonlocal reported, done
+            done += count
+            seconds = time.monotonic() - start
+            if seconds - reported >= _PROGRESS_EVERY_SECONDS or done >= total:
+                reported = seconds
+                self.emit(
+                    {"event": "progress", "task": task, "done": done, "total": total, "seconds": seconds}
+                )
+
+        yield advance
+
+    def describe(self) -> dict[str, Any]:
+        """Return what really ran, to be compared with what was asked."""
+        return {
+            "processes": self.accelerator.num_processes,
+            "distributed_type": self.accelerator.distributed_type.value,
+            "device": _device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "peak_memory_bytes": _peak_memory(self.device),
+        }
+
+
+class LaunchMismatchError(RuntimeError):
+    """What runs is not what was asked for."""
+
+
+def start_accelerator(compute: Compute) -> Accelerator:
+    """Set threads and device of this process and join the others.
+
+    Raises:
+        LaunchMismatchError: another number of processes runs than was asked for, or the device is not there.
+    """
+    if compute.threads is not None:
+        torch.set_num_threads(compute.threads)
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise LaunchMismatchError(
+            "compute.device is cuda and torch finds no CUDA device; set compute.device to auto or cpu"
+        )
+    accelerator = Accelerator(cpu=compute.device == "cpu")
+    # The same bits for the same job on a CPU; an operation that cannot promise that raises. Attention on a GPU cannot.
+    torch.use_deterministic_algorithms(accelerator.device.type == "cpu")
+    if accelerator.num_processes != compute.processes:
+        raise LaunchMismatchError(
+            f"compute.processes asks for {compute.processes} processes and {accelerator.num_processes} run"
+        )
+    return accelerator
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,118 @@
+"""Jobs: what a worker process is asked to do, as plain data that survives a trip through a JSON file."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a worker computes; see ``conf/base/parameters_compute.yml``."""
+
+    device: str = "auto"
+    dtype: str = "float32"
+    attention: str = "sdpa"
+    processes: int = 1
+    threads: int | None = None
+    tokens_per_batch: int = 1024
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """A LoRA adapter; names and meaning are PEFT's."""
+
+    r: int
+    alpha: int
+    dropout: float
+    target_modules: str | list[str]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Log-probs of responses. Tokens (``tokens.safetensors``): ``contexts``, ``responses``, ``response_context``."""
+
+    model: str
+    compute: Compute
+    adapter: str | None = None
+    task: str = "score"
+
+
+@dataclass(frozen=True)
+class GenerateJob:
+    """Greedy continuations of ``contexts``, by the base model and, if there is one, by the adapter."""
+
+    model: str
+    compute: Compute
+    adapter: str | None
+    max_new_tokens: int
+    batch_size: int
+    task: str = "generate"
+
+
+@dataclass(frozen=True)
+class OptimiserSpec:
+    """AdamW and its schedule."""
+
+    learning_rate: float
+    weight_decay: float
+    warmup_share: float
+    schedule: str
+    max_grad_norm: float
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Preference training.
+
+    Tokens: ``contexts``, ``responses`` (chosen and rejected of pair i at 2i and 2i + 1) and, one value a pair, ``is_training``,
+    ``reference_chosen``, ``reference_rejected``, ``chosen_coefficient``, ``rejected_coefficient``.
+    """
+
+    model: str
+    compute: Compute
+    objective: str
+    options: dict[str, Any]
+    lora: LoraSpec
+    optimiser: OptimiserSpec
+    epochs: int
+    pairs_per_step: int
+    evaluate_every: int
+    early_stopping_patience: int | None
+    checkpoint_every: int
+    seeds: dict[str, int] = field(default_factory=dict)
+    task: str = "train"
+
+
+Job = ScoreJob | GenerateJob | TrainJob
+_JOBS: dict[str, type[Job]] = {"score": ScoreJob, "generate": GenerateJob, "train": TrainJob}
+
+
+def to_dict(job: Job) -> dict[str, Any]:
+    """Return the job as JSON-ready data."""
+    return dataclasses.asdict(job)
+
+
+def job_from_dict(data: dict[str, Any]) -> Job:
+    """Return the job that :func:`to_dict` made the data of.
+
+    Raises:
+        ValueError: unknown task.
+    """
+    if data.get("task") not in _JOBS:
+        raise ValueError(f"unknown task {data.get('task')!r}; there are: {', '.join(_JOBS)}")
+    return _build(_JOBS[data["task"]], data)
+
+
+def _build(cls: type[T], data: dict[str, Any]) -> T:
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _nested(hints[name], value) for name, value in data.items()})
+
+
+def _nested(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
+        return _build(hint, value)
+    return value

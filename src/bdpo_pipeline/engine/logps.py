@@ -1,0 +1,81 @@
+"""Summed log-probs of responses: the one numerical path of training, reference and evaluation passes."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bdpo_pipeline.engine.layout import Batch, Row, build_batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class UnsupportedModelError(RuntimeError):
+    """The model's architecture does something that the engine's layout or head does not reproduce."""
+
+
+def response_logps(model: nn.Module, batch: Batch) -> Tensor:
+    """Return log pi(response | context) of each response, summed over its tokens, fp32, ``[responses]``.
+
+    The language model head runs at the places that predict response tokens only.
+    """
+    decoder, head = _decoder_and_head(model)
+    hidden = decoder(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=batch.attention_mask,
+        use_cache=False,
+    ).last_hidden_state
+    logits = head(hidden.flatten(0, 1)[batch.sources]).float()
+    token_logps = logits.gather(-1, batch.targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
+    return torch.stack([logps.sum() for logps in token_logps.split(batch.lengths)])
+
+
+def check_supported(model: nn.Module, device: torch.device, longest: int) -> None:
+    """Compare the engine's layout and head with the model's own forward pass, once, on a few tokens.
+
+    Args:
+        model: the base model or a PEFT model around it.
+        device: where it is.
+        longest: most places that a row of this job takes.
+
+    Raises:
+        UnsupportedModelError: they differ (some architectures scale or cap their logits), or the model attends through a sliding
+            window shorter than the rows.
+    """
+    config: Any = _base(model).config
+    window = getattr(config, "sliding_window", None)
+    if window is not None and getattr(config, "use_sliding_window", True) and window < longest:
+        raise UnsupportedModelError(
+            f"{config.model_type} attends through a sliding window of {window} tokens and a row of this job takes {longest}: "
+            "lower the length bounds (filtering, tokenisation) below the window"
+        )
+    rows = [Row([1, 2, 3], [[4, 5], [6, 7, 8]])]
+    batch = build_batch(rows).to(device)
+    whole = [
+        torch.tensor([[*row.context, *response]], device=device) for row in rows for response in row.responses
+    ]
+    with torch.no_grad():
+        ours = response_logps(model, batch)
+        theirs = torch.stack([_plain_logp(model, ids, 3) for ids in whole])
+    # Wide enough for bf16, narrow enough for any cap or scale on the logits.
+    if not torch.allclose(ours, theirs, rtol=2e-2, atol=2e-2):
+        raise UnsupportedModelError(
+            f"log-probs of {config.model_type} through the engine's layout are {ours.tolist()}, through its own forward pass "
+            f"{theirs.tolist()}: this architecture changes its logits or its mask in a way that the engine does not reproduce"
+        )
+
+
+def _plain_logp(model: nn.Module, ids: Tensor, context: int) -> Tensor:
+    logps: Tensor = model(input_ids=ids).logits.float().log_softmax(-1)[0, context - 1 : -1]
+    return logps.gather(-1, ids[0, context:, None]).sum()
+
+
+def _base(model: nn.Module) -> "PreTrainedModel":
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator,return-value]
+
+
+def _decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    base: Any = _base(model)
+    return base.get_decoder(), base.get_output_embeddings()

@@ -1,0 +1,54 @@
+"""The scoring task: log-probs of responses without gradients, for reference and evaluation passes."""
+
+from typing import Any
+
+import torch
+
+from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.jobs import ScoreJob
+from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
+from bdpo_pipeline.engine.logps import check_supported, response_logps
+from bdpo_pipeline.models.adapters import load_policy
+
+
+def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
+    """Score every response and report each batch's log-probs as a ``scores`` event as soon as they are known.
+
+    Responses of one context share its computation, up to the batch's token bound.
+    """
+    ids, flat = context.load_tokens()
+    members = _group_by_context(flat["response_context"].tolist(), ids, job.compute.tokens_per_batch)
+    rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
+    model = load_policy(job.model, job.adapter, job.compute).to(context.device)
+    check_supported(model, context.device, max(row.tokens for row in rows))
+    batches = context.share(plan_batches(rows, job.compute.tokens_per_batch))
+    passes = 0
+    with (
+        torch.inference_mode(),
+        context.progress("score", sum(len(members[i][1]) for b in batches for i in b)) as advance,
+    ):
+        for numbers in batches:
+            logps = response_logps(model, build_batch([rows[i] for i in numbers]).to(context.device))
+            responses = [i for number in numbers for i in members[number][1]]
+            context.emit({"event": "scores", "responses": responses, "logps": logps.double().tolist()})
+            advance(len(responses))
+            passes += 1
+    total = torch.tensor(passes, device=context.device)
+    return {"forward_passes": int(context.accelerator.reduce(total, "sum"))}
+
+
+def _group_by_context(
+    response_context: list[int], ids: dict[str, list[list[int]]], tokens_per_batch: int
+) -> list[tuple[int, list[int]]]:
+    """Return (context, its responses) groups whose rows stay within the bound where a single response does."""
+    groups: list[tuple[int, list[int]]] = []
+    open_group: dict[int, tuple[list[int], int]] = {}
+    for response, number in enumerate(response_context):
+        cost = len(ids["responses"][response]) - 1
+        members, tokens = open_group.get(number, ([], 0))
+        if not members or tokens + cost > tokens_per_batch:
+            members, tokens = [], len(ids["contexts"][number])
+            groups.append((number, members))
+        members.append(response)
+        open_group[number] = (members, tokens + cost)
+    return groups

@@ -1,0 +1,228 @@
+"""The training task: preference optimisation of a LoRA adapter, one loop from top to bottom."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from bdpo_pipeline.engine.checkpoint import (
+    TrainingState,
+    load_checkpoint,
+    restore_weights,
+    save_checkpoint,
+    trainable_weights,
+)
+from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.jobs import TrainJob
+from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
+from bdpo_pipeline.engine.logps import check_supported, response_logps
+from bdpo_pipeline.engine.metrics import add_sums, pair_sums
+from bdpo_pipeline.models.adapters import add_lora
+from bdpo_pipeline.models.loading import load_model
+from bdpo_pipeline.objectives import PairBatch, bind_loss, resolve_options
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Pairs as rows (chosen first, rejected second) and their per-pair columns."""
+
+    rows: list[Row]
+    columns: dict[str, Tensor]
+
+    def batch(self, pairs: list[int], logps: Tensor) -> PairBatch:
+        chosen, rejected = logps.view(-1, 2).unbind(1)
+        columns = {name: column[pairs].to(logps.device) for name, column in self.columns.items()}
+        return PairBatch(policy_chosen=chosen, policy_rejected=rejected, **columns)
+
+
+def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
+    """Train the adapter, going on from the job's newest checkpoint if there is one; rank 0 saves it as ``adapter/``."""
+    data, training, validation = _load_data(context)
+    policy = add_lora(
+        load_model(job.model, dtype=job.compute.dtype, attention=job.compute.attention),
+        r=job.lora.r,
+        alpha=job.lora.alpha,
+        dropout=job.lora.dropout,
+        target_modules=job.lora.target_modules,
+        seed=job.seeds["adapter"],
+    ).to(context.device)
+    check_supported(policy, context.device, max(row.tokens for row in data.rows))
+    trainable = [p for p in policy.parameters() if p.requires_grad]
+    steps_per_epoch = math.ceil(len(training) / job.pairs_per_step)
+    steps = steps_per_epoch * job.epochs
+    spec = job.optimiser
+    optimiser = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    loss_of = bind_loss(job.objective, job.options)
+    beta = float(resolve_options(job.objective, job.options).get("beta", 1.0))
+
+    state = load_checkpoint(context.folder, policy, optimiser) or TrainingState(0, [], 0, None, 0, 0, {})
+    schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
+    for _ in range(state.step):
+        schedule.step()
+    resumed_from, start, stopped_early = state.step, time.monotonic(), False
+
+    with context.progress("train", (steps - state.step) * job.pairs_per_step) as advance:
+        while state.step < steps and not stopped_early:
+            epoch, place = divmod(state.step, steps_per_epoch)
+            order = _shuffle(training, job.seeds["order"] + epoch)
+            pairs = order[place * job.pairs_per_step : (place + 1) * job.pairs_per_step]
+
+            # Dropout is seeded by step and process, so a resumed run needs no random state to go on alike.
+            torch.manual_seed(
+                job.seeds["dropout"] + state.step * job.compute.processes + context.accelerator.process_index
+            )
+            policy.train()
+            optimiser.zero_grad()
+            values = _accumulate(policy, data, pairs, loss_of, beta, job, context)
+            _sum_gradients(trainable, context)
+            grad_norm = torch.nn.utils.clip_grad_norm_(trainable, spec.max_grad_norm)
+            if not math.isfinite(values["loss"]) or not torch.isfinite(grad_norm):
+                raise DivergedError(
+                    f"step {state.step}: loss {values['loss']}, gradient norm {float(grad_norm)}. Lower training.learning_rate "
+                    "or objective.options.beta; the checkpoint before this step is kept"
+                )
+            learning_rate = schedule.get_last_lr()[0]
+            optimiser.step()
+            schedule.step()
+
+            state.tokens += sum(data.rows[i].tokens for i in pairs)
+            values |= {
+                "grad_norm": float(grad_norm),
+                "learning_rate": learning_rate,
+                "num_tokens": state.tokens,
+            }
+            _record(state, context, "train", state.step / steps_per_epoch, values)
+            state.step += 1
+            advance(job.pairs_per_step)
+
+            if validation and (state.step % job.evaluate_every == 0 or state.step == steps):
+                values = evaluate(policy, data, validation, loss_of, beta, job, context)
+                _record(state, context, "validation", state.step / steps_per_epoch, values)
+                stopped_early = _remember_best(state, values["loss"], policy, job.early_stopping_patience)
+            if context.accelerator.is_main_process and (
+                state.step % job.checkpoint_every == 0 or stopped_early
+            ):
+                save_checkpoint(context.folder, state, policy, optimiser)
+
+    if state.best_weights:
+        restore_weights(policy, state.best_weights)
+    seconds = time.monotonic() - start
+    if context.accelerator.is_main_process:
+        policy.save_pretrained(context.folder / "adapter")  # type: ignore[operator]
+    pairs_trained = (state.step - resumed_from) * job.pairs_per_step
+    return {
+        "history": state.history,
+        "steps": state.step,
+        "epochs": state.step / steps_per_epoch,
+        "stopped_early": stopped_early,
+        "best_step": state.best_step if state.best_weights else state.step,
+        "step_0_loss": state.history[0]["loss"],
+        "trainable_parameters": sum(p.numel() for p in trainable),
+        "training_pairs": len(training),
+        "validation_pairs": len(validation),
+        "resumed_from_step": resumed_from,
+        "seconds": seconds,
+        "pairs_per_second": pairs_trained / seconds if seconds else None,
+    }
+
+
+def evaluate(
+    policy: torch.nn.Module,
+    data: _Data,
+    pairs: list[int],
+    loss_of: Callable[[PairBatch], Tensor],
+    beta: float,
+    job: TrainJob,
+    context: WorkerContext,
+) -> dict[str, float]:
+    """Return the metrics of ``pairs`` under the current policy, without gradients and without dropout."""
+    policy.eval()
+    with torch.inference_mode():
+        return _accumulate(policy, data, pairs, loss_of, beta, job, context)
+
+
+def _accumulate(
+    policy: torch.nn.Module,
+    data: _Data,
+    pairs: list[int],
+    loss_of: Callable[[PairBatch], Tensor],
+    beta: float,
+    job: TrainJob,
+    context: WorkerContext,
+) -> dict[str, float]:
+    """Return metrics averaged over ``pairs`` of all processes; where gradients are on, add those of the mean loss.
+
+    How the pairs are spread over processes and micro-batches changes neither.
+    """
+    mine = context.share(pairs)
+    rows = [data.rows[i] for i in mine]
+    sums: dict[str, Tensor] = {}
+    for numbers in plan_batches(rows, job.compute.tokens_per_batch):
+        logps = response_logps(policy, build_batch([rows[i] for i in numbers]).to(context.device))
+        batch = data.batch([mine[i] for i in numbers], logps)
+        losses = loss_of(batch)
+        if torch.is_grad_enabled():
+            (losses.sum() / len(pairs)).backward()
+        add_sums(sums, pair_sums(batch, losses, beta))
+    names = list(sums) or list(pair_sums(data.batch([], torch.zeros(0)), torch.zeros(0), beta))
+    zero = torch.zeros((), dtype=torch.float64, device=context.device)
+    total = context.accelerator.reduce(torch.stack([sums.get(name, zero) for name in names]), "sum")
+    return {name: float(value) / len(pairs) for name, value in zip(names, total, strict=True)}
+
+
+def _sum_gradients(trainable: list[torch.nn.Parameter], context: WorkerContext) -> None:
+    """Add up the gradients of all processes, as one buffer; a process that had no pair in this step adds zeros."""
+    if context.accelerator.num_processes == 1:
+        return
+    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in trainable])
+    flat = context.accelerator.reduce(flat, "sum")
+    for parameter, part in zip(trainable, flat.split([p.numel() for p in trainable]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def _load_data(context: WorkerContext) -> tuple[_Data, list[int], list[int]]:
+    ids, flat = context.load_tokens()
+    responses = ids["responses"]
+    rows = [Row(prompt, [responses[2 * i], responses[2 * i + 1]]) for i, prompt in enumerate(ids["contexts"])]
+    tokens = torch.tensor([len(response) for response in responses]).view(-1, 2)
+    columns = {
+        name: torch.from_numpy(flat[name]).float()
+        for name in ("reference_chosen", "reference_rejected", "chosen_coefficient", "rejected_coefficient")
+    }
+    columns |= {"chosen_tokens": tokens[:, 0], "rejected_tokens": tokens[:, 1]}
+    is_training = flat["is_training"].astype(bool)
+    return _Data(rows, columns), is_training.nonzero()[0].tolist(), (~is_training).nonzero()[0].tolist()
+
+
+def _shuffle(pairs: list[int], seed: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return [pairs[i] for i in torch.randperm(len(pairs), generator=generator).tolist()]
+
+
+def _record(
+    state: TrainingState, context: WorkerContext, split: str, epoch: float, values: dict[str, float]
+) -> None:
+    state.history.append({"step": state.step, "epoch": round(epoch, 4), "split": split, **values})
+    if context.accelerator.is_main_process:
+        context.emit({"event": "metrics", "split": split, "step": state.step, "values": values})
+
+
+def _remember_best(state: TrainingState, loss: float, policy: torch.nn.Module, patience: int | None) -> bool:
+    """Keep the weights of the lowest validation loss; return whether it has not fallen for ``patience`` evaluations."""
+    if patience is None:
+        return False
+    if state.best_loss is None or loss < state.best_loss:
+        state.best_loss, state.best_step, state.waited = loss, state.step, 0
+        state.best_weights = trainable_weights(policy)
+    else:
+        state.waited += 1
+    return state.waited >= patience
