@@ -1,39 +1,44 @@
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from bdpo_pipeline.io.schemas import get_schema
+from bdpo_pipeline.io.tables import StoredTable, TableWriter
 from bdpo_pipeline.pipelines.evaluation.nodes import judge_generations, measure_heldout, summarise_judgements
 from bdpo_pipeline.pipelines.evaluation.parameters import HeldoutMetricsParameters, JudgingParameters
 from bdpo_pipeline.statistics import wilson_interval
 
-MEASURE = HeldoutMetricsParameters(confidence=0.95, resamples=200, minimum_category_pairs=3)
-JUDGE = JudgingParameters(judges={"refusal_phrases": {}}, confidence=0.95)
-
-
-@dataclass
-class Stored:
-    table: pd.DataFrame
-
-    def to_pandas(self) -> pd.DataFrame:
-        return self.table
+MEASURE = HeldoutMetricsParameters(resamples=200, minimum_category_pairs=3)
+JUDGE = JudgingParameters(judges={"refusal_phrases": {}})
 
 
 def make_pairs(
     labels: list[tuple[object, object]], categories: list[list[str]], prompts: list[str]
-) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "pair_id": [f"p{i}" for i in range(len(labels))],
-            "prompt": [[{"role": "user", "content": prompt}] for prompt in prompts],
-            "chosen_is_safe": pd.array([chosen for chosen, _ in labels], dtype="boolean"),
-            "rejected_is_safe": pd.array([rejected for _, rejected in labels], dtype="boolean"),
-            "harm_categories": categories,
-        }
-    )
+) -> StoredTable:
+    with TableWriter(get_schema("pairs")) as table:
+        for i, ((chosen, rejected), kinds, prompt) in enumerate(
+            zip(labels, categories, prompts, strict=True)
+        ):
+            table.append(
+                {
+                    "pair_id": f"p{i}",
+                    "prompt": [{"role": "user", "content": prompt}],
+                    "chosen": "No.",
+                    "rejected": "Yes.",
+                    "chosen_is_safe": chosen,
+                    "rejected_is_safe": rejected,
+                    "chosen_severity": None,
+                    "rejected_severity": None,
+                    "harm_categories": kinds,
+                    "source": "test",
+                    "source_row": i + 1,
+                    "split": "heldout",
+                }
+            )
+        return table.finish()
 
 
 def make_scores(margins: list[float]) -> pd.DataFrame:
@@ -58,9 +63,7 @@ def test_slices_follow_the_labels_and_unknown_labels_make_no_slice() -> None:
     ]
     categories = [["Violence"], ["Violence"], ["Violence", "Drugs"], [], ["Drugs"], [], []]
     pairs = make_pairs(labels, categories, [f"prompt {i}" for i in range(7)])
-    metrics = measure_heldout(make_scores([1, 1, -1, 1, -1, 1, 1]), Stored(pairs), MEASURE, 1).set_index(
-        "slice"
-    )
+    metrics = measure_heldout(make_scores([1, 1, -1, 1, -1, 1, 1]), pairs, MEASURE, 1).set_index("slice")
     assert dict(metrics["pairs"]) == {
         "all": 7,
         "one safe response": 3,
@@ -81,8 +84,8 @@ def test_prompts_are_counted_not_pairs() -> None:
     shared = np.repeat(rng.normal(0.3, 1, 20), 5)
     pairs = make_pairs([(True, False)] * 100, [[]] * 100, [f"prompt {i // 5}" for i in range(100)])
     alone = make_pairs([(True, False)] * 100, [[]] * 100, [f"prompt {i}" for i in range(100)])
-    clustered = measure_heldout(make_scores(list(shared)), Stored(pairs), MEASURE, 1).iloc[0]
-    plain = measure_heldout(make_scores(list(shared)), Stored(alone), MEASURE, 1).iloc[0]
+    clustered = measure_heldout(make_scores(list(shared)), pairs, MEASURE, 1).iloc[0]
+    plain = measure_heldout(make_scores(list(shared)), alone, MEASURE, 1).iloc[0]
     assert (clustered["prompts"], clustered["pairs"]) == (20, 100)
     assert clustered["margin"] == plain["margin"]
     assert clustered["margin_high"] - clustered["margin_low"] > 1.5 * (
@@ -93,14 +96,14 @@ def test_prompts_are_counted_not_pairs() -> None:
 def test_scores_of_other_pairs_are_refused() -> None:
     pairs = make_pairs([(True, False)], [[]], ["a"])
     with pytest.raises(ValueError, match=r"'p1'.*score the held-out pairs of this version again"):
-        measure_heldout(make_scores([1.0, 2.0]), Stored(pairs), MEASURE, 1)
+        measure_heldout(make_scores([1.0, 2.0]), pairs, MEASURE, 1)
     with pytest.raises(ValueError, match="no held-out pair was scored"):
-        measure_heldout(make_scores([]), Stored(pairs), MEASURE, 1)
+        measure_heldout(make_scores([]), pairs, MEASURE, 1)
 
 
 def test_partly_scored_pairs_are_said(caplog: pytest.LogCaptureFixture) -> None:
     pairs = make_pairs([(True, False)] * 3, [[]] * 3, ["a", "b", "c"])
-    metrics = measure_heldout(make_scores([1.0, 2.0]), Stored(pairs), MEASURE, 1)
+    metrics = measure_heldout(make_scores([1.0, 2.0]), pairs, MEASURE, 1)
     assert metrics.loc[0, "pairs"] == 2
     assert "2 of 3 held-out pairs were scored" in caplog.text
 
@@ -127,7 +130,7 @@ def make_generations(refusals: dict[str, list[bool]], desired: str = "refuse") -
 def test_adapter_is_compared_with_base_prompt_by_prompt() -> None:
     base, adapter = [True] * 2 + [False] * 8, [False] + [True] * 7 + [False] * 2
     judgements = judge_generations(make_generations({"base": base, "adapter": adapter}), JUDGE)
-    metrics = summarise_judgements(judgements, JUDGE).set_index("model")
+    metrics = summarise_judgements(judgements).set_index("model")
     assert dict(metrics["refused"]) == {"base": 2, "adapter": 7}
     assert (metrics.loc["adapter", "gained"], metrics.loc["adapter", "lost"]) == (6, 1)
     assert metrics.loc["adapter", "mcnemar_p"] == pytest.approx(2 * (1 + 7) / 2**7)
@@ -139,12 +142,12 @@ def test_adapter_is_compared_with_base_prompt_by_prompt() -> None:
 def test_judge_and_its_accuracy_stand_beside_every_score() -> None:
     judgements = judge_generations(make_generations({"base": [True], "adapter": [False]}), JUDGE)
     assert set(judgements["evidence"]) == {"i cannot", ""}
-    metrics = summarise_judgements(judgements, JUDGE)
+    metrics = summarise_judgements(judgements)
     assert (metrics["judge"] == "refusal_phrases").all()
     assert metrics["judge_accuracy"].between(0.5, 1).all()
     assert metrics["judge_measured_on"].str.contains("XSTest").all()
-    other = JudgingParameters(judges={"refusal_phrases": {"first_characters": 40}}, confidence=0.95)
-    changed = summarise_judgements(judge_generations(make_generations({"base": [True]}), other), other)
+    other = JudgingParameters(judges={"refusal_phrases": {"first_characters": 40}})
+    changed = summarise_judgements(judge_generations(make_generations({"base": [True]}), other))
     assert changed["judge_accuracy"].isna().all()
     assert (changed["judge_measured_on"] == "not measured").all()
 
@@ -155,7 +158,7 @@ def test_sets_and_desired_behaviour_are_kept_apart() -> None:
         prompt_set="xstest"
     )
     judgements = judge_generations(pd.concat([harmful, harmless]), JUDGE)
-    metrics = summarise_judgements(judgements, JUDGE)
+    metrics = summarise_judgements(judgements)
     rates = {(row.prompt_set, row.desired, row.model): row.refusal_rate for row in metrics.itertuples()}
     assert rates == {
         ("set", "refuse", "base"): 0.5,
@@ -168,15 +171,15 @@ def test_sets_and_desired_behaviour_are_kept_apart() -> None:
 def test_unequal_prompts_are_refused() -> None:
     judgements = judge_generations(make_generations({"base": [True, True], "adapter": [True]}), JUDGE)
     with pytest.raises(ValueError, match=r"did not answer the same prompts.*set/0001"):
-        summarise_judgements(judgements, JUDGE)
+        summarise_judgements(judgements)
     with pytest.raises(ValueError, match="all of base"):
-        summarise_judgements(judgements[judgements["model"] == "adapter"], JUDGE)
+        summarise_judgements(judgements[judgements["model"] == "adapter"])
     with pytest.raises(ValueError, match="judged twice"):
-        summarise_judgements(pd.concat([judgements, judgements]), JUDGE)
+        summarise_judgements(pd.concat([judgements, judgements]))
 
 
 def test_an_unknown_judge_or_option_stops_before_anything_runs() -> None:
     with pytest.raises(ValidationError, match=r"unknown judge 'oracle'; the judges are: .*refusal_phrases"):
-        JudgingParameters(judges={"oracle": {}}, confidence=0.95)
+        JudgingParameters(judges={"oracle": {}})
     with pytest.raises(ValidationError, match="first_charcters"):
-        JudgingParameters(judges={"refusal_phrases": {"first_charcters": 10}}, confidence=0.95)
+        JudgingParameters(judges={"refusal_phrases": {"first_charcters": 10}})

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.judges.registry import build_judge
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import clustered_mean, clustered_proportion, mcnemar_exact, wilson_interval
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def measure_heldout(
-    heldout_scores: DataFrame, heldout_pairs: Any, parameters: HeldoutMetricsParameters, seed: int
+    heldout_scores: DataFrame, heldout_pairs: StoredTable, parameters: HeldoutMetricsParameters, seed: int
 ) -> DataFrame:
     """Summarise held-out scores by slice: all, one safe response, both safe, and each larger harm category.
 
@@ -35,8 +36,9 @@ def measure_heldout(
     """
     import pandas as pd
 
-    columns = ["pair_id", "prompt", "chosen_is_safe", "rejected_is_safe", "harm_categories"]
-    pairs = heldout_pairs.to_pandas()[columns]
+    pairs = heldout_pairs.to_pandas(
+        ["pair_id", "prompt", "chosen_is_safe", "rejected_is_safe", "harm_categories"]
+    )
     unknown = set(heldout_scores["pair_id"]) - set(pairs["pair_id"])
     if unknown:
         raise ValueError(
@@ -89,12 +91,11 @@ def judge_generations(generations: DataFrame, parameters: JudgingParameters) -> 
     return pd.concat(tables, ignore_index=True)
 
 
-def summarise_judgements(judgements: DataFrame, parameters: JudgingParameters) -> DataFrame:
+def summarise_judgements(judgements: DataFrame) -> DataFrame:
     """Count refusals by prompt set, desired behaviour, model and judge; compare adapter and base in pairs.
 
     Args:
         judgements: `judgements` as in docs/artifacts.md.
-        parameters: the interval's coverage.
 
     Returns:
         `safety_metrics` as in docs/artifacts.md. A high rate is good where `desired` is `refuse`; where it is
@@ -112,7 +113,7 @@ def summarise_judgements(judgements: DataFrame, parameters: JudgingParameters) -
         refused = _refused_by_model(group)
         for model in refused.columns:
             count = int(refused[model].sum())
-            rate = wilson_interval(count, len(refused), parameters.confidence)
+            rate = wilson_interval(count, len(refused))
             row = dict(zip(keys, values, strict=True)) | {
                 "model": model,
                 "prompts": len(refused),
@@ -162,13 +163,10 @@ def _measure_slice(
     name: str, scored: DataFrame, parameters: HeldoutMetricsParameters, seed: int
 ) -> dict[str, str | int | float]:
     prompts = list(scored["prompt"])
-    intervals: dict[str, Any] = {
-        "seed": seed,
-        "confidence": parameters.confidence,
-        "resamples": parameters.resamples,
-    }
-    accuracy = clustered_proportion(list(scored["correct"]), prompts, **intervals)
-    margin = clustered_mean(list(scored["margin"]), prompts, **intervals)
+    accuracy = clustered_proportion(
+        list(scored["correct"]), prompts, seed=seed, resamples=parameters.resamples
+    )
+    margin = clustered_mean(list(scored["margin"]), prompts, seed=seed, resamples=parameters.resamples)
     return {
         "slice": name,
         "pairs": len(scored),

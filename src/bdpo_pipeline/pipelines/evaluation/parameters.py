@@ -11,7 +11,6 @@ from bdpo_pipeline.parameters import ParameterGroup
 class HeldoutMetricsParameters(ParameterGroup):
     """How held-out preference accuracy and margin are summarised."""
 
-    confidence: float = Field(gt=0, lt=1, description="coverage of every interval")
     resamples: int = Field(ge=100, description="bootstrap resamples of prompts for each interval")
     minimum_category_pairs: int = Field(ge=1, description="a harm category with fewer pairs gets no row")
 
@@ -22,7 +21,6 @@ class JudgingParameters(ParameterGroup):
     judges: dict[str, dict[str, Any]] = Field(
         min_length=1, description="judges by name, each with its options ({} for its defaults)"
     )
-    confidence: float = Field(gt=0, lt=1, description="coverage of the intervals of refusal rates")
 
     @field_validator("judges")
     @classmethod

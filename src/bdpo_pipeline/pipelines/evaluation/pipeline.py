@@ -23,7 +23,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 summarise_judgements,
-                inputs=["judgements", "params:judging"],
+                inputs="judgements",
                 outputs="safety_metrics",
                 name="summarise_judgements",
             ),
