@@ -4,6 +4,8 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
+from bdpo_pipeline.lineage.tracking import TrackingHook
+
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 # Soft merge: an environment overrides single parameters, it does not have to repeat the whole file.
 CONFIG_LOADER_ARGS: dict[str, Any] = {
@@ -12,3 +14,5 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "merge_strategy": {"parameters": "soft", "tracking": "soft"},
     "config_patterns": {"tracking": ["tracking*"]},
 }
+
+HOOKS = (TrackingHook(),)

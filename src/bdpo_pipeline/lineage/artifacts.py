@@ -1,0 +1,89 @@
+"""Catalog entries as files: where they are, which version, which bytes."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+
+from bdpo_pipeline.models.fingerprints import hash_file
+
+_SMALL_BYTES = 20 * 2**20
+_READABLE = {".json", ".csv", ".html", ".md", ".png", ".svg", ".txt", ".yml", ".yaml"}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One version of a catalog entry. ``sha256`` of a folder covers the names and bytes of all its files."""
+
+    name: str
+    path: str
+    version: str | None
+    sha256: str
+    bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, for JSON."""
+        return asdict(self)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it is a file that a person or a browser reads, and small enough to be copied."""
+        path = Path(self.path)
+        return path.is_file() and path.suffix in _READABLE and self.bytes <= _SMALL_BYTES
+
+
+def saved_artifact(catalog: CatalogProtocol[str, Any], name: str) -> Artifact | None:
+    """Return what the running session saved as ``name``; None for what is not kept in a local file."""
+    dataset = catalog.get(name)
+    if isinstance(dataset, AbstractVersionedDataset):
+        return _artifact(name, dataset, dataset.resolve_save_version())
+    return _unversioned(name, dataset)
+
+
+def loaded_artifact(catalog: CatalogProtocol[str, Any], name: str) -> Artifact | None:
+    """Return what the running session loads as ``name``; None for what is not kept in a local file."""
+    dataset = catalog.get(name)
+    if isinstance(dataset, AbstractVersionedDataset):
+        return _artifact(name, dataset, dataset.resolve_load_version()) if dataset.exists() else None
+    return _unversioned(name, dataset)
+
+
+def artifact_not_after(catalog: CatalogProtocol[str, Any], name: str, newest: str) -> Artifact | None:
+    """Return the newest version of ``name`` that is not newer than the version ``newest``.
+
+    Versions are the start times of sessions, so this is what a session started at ``newest`` had before it.
+    """
+    dataset = catalog.get(name)
+    if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
+        return None
+    versions = [version for version in dataset.list_versions(full_path=False) if version <= newest]
+    return _artifact(name, dataset, versions[0]) if versions else None
+
+
+def _artifact(name: str, dataset: AbstractVersionedDataset[Any, Any], version: str | None) -> Artifact | None:
+    path = dataset._filepath if version is None else dataset._get_versioned_path(version)
+    return _measured(name, Path(path), version)
+
+
+def _unversioned(name: str, dataset: Any) -> Artifact | None:
+    path = getattr(dataset, "_filepath", None)
+    return _measured(name, Path(path), None) if path else None
+
+
+def _measured(name: str, path: Path, version: str | None) -> Artifact | None:
+    if not path.exists():
+        return None
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in files)
+    return Artifact(name, str(path), version, _hash(path, files), size)
+
+
+def _hash(path: Path, files: list[Path]) -> str:
+    if path.is_file():
+        return hash_file(path)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
+    return digest.hexdigest()

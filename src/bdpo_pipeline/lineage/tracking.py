@@ -1,0 +1,171 @@
+"""The Kedro hook that records every run in MLflow. Whatever ails the tracking, the run goes on."""
+
+import atexit
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import kedro
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from bdpo_pipeline.engine.events import subscribe
+from bdpo_pipeline.lineage.environment import KEY_PACKAGES, git_state, installed_packages, machine
+from bdpo_pipeline.lineage.parameter_names import mask_text
+from bdpo_pipeline.lineage.run_store import RunStore
+from bdpo_pipeline.lineage.tracker import TRAINING, Tracker
+from bdpo_pipeline.lineage.tracking_settings import TrackingSettings
+
+logger = logging.getLogger(__name__)
+
+# Pipelines whose nodes share a child run.
+STAGES = (TRAINING, "evaluation")
+
+
+class TrackingHook:
+    """Opens a tracker when a pipeline runs, tells it what happens, and ends it."""
+
+    def __init__(self) -> None:
+        self._context: KedroContext | None = None
+        self._tracker: Tracker | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keep the context: it knows project, environment and configuration."""
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[str, Any]
+    ) -> None:
+        """Start the session's run. Wrong settings stop the run here, before any node; a missing server does not."""
+        if self._context is None:
+            return
+        self._interrupted()
+        configured = TrackingSettings(**self._context.config_loader["tracking"]["tracking"])
+        if not configured.enabled:
+            return
+        settings = configured.relative_to(self._context.project_path)
+        project = self._context.project_path
+        try:
+            self._tracker = _open(settings, project, run_params, pipeline, catalog)
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+        atexit.register(self._interrupted)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Open the node's stage and listen to the worker."""
+        self._track(lambda tracker: tracker.node_started(node))
+        if self._tracker is not None:
+            self._unsubscribe = subscribe(lambda event: self._track(lambda tracker: tracker.live(event)))
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Stop listening."""
+        self._stop_listening()
+        self._track(lambda tracker: tracker.node_ended(node))
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Record an output."""
+        self._track(lambda tracker: tracker.saved(dataset_name, data, node))
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """End the runs as finished."""
+        self._end("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """End the runs as failed."""
+        self._end("FAILED", error)
+
+    def _interrupted(self) -> None:
+        # Kedro tells no hook of a KeyboardInterrupt: a run that is still open later on was interrupted.
+        self._end("KILLED")
+
+    def _end(self, status: str, error: Exception | None = None) -> None:
+        self._stop_listening()
+        self._track(lambda tracker: tracker.end(status, error))
+        self._tracker = None
+        atexit.unregister(self._interrupted)
+
+    def _stop_listening(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    def _track(self, tell: Callable[[Tracker], None]) -> None:
+        if self._tracker is None:
+            return
+        try:
+            tell(self._tracker)
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._tracker = None
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning(
+            "MLflow tracking failed (%s: %s). The pipeline goes on without it; see tracking_uri in tracking.yml.",
+            type(error).__name__,
+            reason,
+        )
+        logger.debug("Where the tracking failed:", exc_info=error)
+
+
+def _open(
+    settings: TrackingSettings,
+    project: Path,
+    run_params: Mapping[str, Any],
+    pipeline: Pipeline,
+    catalog: CatalogProtocol[str, Any],
+) -> Tracker:
+    packages = installed_packages()
+    tags = {**_code_tags(project), "kedro.session": run_params["run_id"]}
+    tracker = Tracker(RunStore(settings), catalog, run_params["run_id"], tags, _stages(pipeline))
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    facts = {
+        "kedro.version": kedro.__version__,
+        "kedro.pipeline": ", ".join(run_params["pipeline_names"] or ["__default__"]),
+        "kedro.env": run_params["env"] or "default",
+        "command": mask_text(command),
+        **machine(),
+        **{f"version.{name}": packages[name] for name in KEY_PACKAGES if name in packages},
+    }
+    tracker.log_environment(facts, packages)
+    tracker.log_parameters(filter(is_parameter, pipeline.inputs()))
+    return tracker
+
+
+def _code_tags(project: Path) -> dict[str, str]:
+    git = git_state(project)
+    if git is None:
+        return {"git.commit": "none: not a git checkout"}
+    return {
+        "git.commit": git.commit,
+        "git.branch": git.branch,
+        "git.dirty": str(git.dirty).lower(),
+        "mlflow.source.git.commit": git.commit,
+    }
+
+
+def _stages(pipeline: Pipeline) -> dict[str, list[Node]]:
+    """Return the nodes of each stage; by function, so that those of a study's arms are found, too."""
+    stages: dict[str, list[Node]] = {}
+    for name in STAGES:
+        functions = {node.func for node in pipelines[name].nodes}
+        for node in pipeline.nodes:
+            if node.func in functions:
+                stages.setdefault(f"{node.namespace}.{name}" if node.namespace else name, []).append(node)
+    return stages

@@ -1,0 +1,60 @@
+"""Where runs are recorded: the `tracking` group of conf/*/tracking.yml."""
+
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, field_validator
+
+from bdpo_pipeline.parameters import ParameterGroup
+
+_SERVERS = {"http", "https", "databricks"}
+_DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
+_SQLITE = "sqlite:///"
+
+
+class TrackingSettings(ParameterGroup):
+    """How MLflow is reached; no run is tracked unless ``enabled``."""
+
+    enabled: bool = True
+    tracking_uri: str = Field(
+        description="a database or a server, such as sqlite:///data/mlflow.db or http://host:5000"
+    )
+    artifact_location: str = Field(
+        description="folder for files of runs; unused with a server, which has its own"
+    )
+    experiment: str
+    registered_model: str
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _has_known_scheme(cls, uri: str) -> str:
+        scheme = urlsplit(uri).scheme.split("+")[0]
+        if scheme not in _SERVERS | _DATABASES:
+            raise ValueError(
+                f"{uri!r} names neither a database ({', '.join(sorted(_DATABASES))}) nor a server "
+                f"({', '.join(sorted(_SERVERS))}); for a local file write sqlite:///<path>"
+            )
+        return uri
+
+    @property
+    def is_server(self) -> bool:
+        """Whether a server is asked, rather than a database opened."""
+        return urlsplit(self.tracking_uri).scheme in _SERVERS
+
+    @property
+    def public_uri(self) -> str:
+        """The tracking URI without its password, fit for logs."""
+        parts = urlsplit(self.tracking_uri)
+        if "@" not in parts.netloc:
+            return self.tracking_uri
+        return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+    def relative_to(self, project: Path) -> "TrackingSettings":
+        """Return the settings with local paths made absolute, as Kedro does with those of the catalog."""
+        uri = self.tracking_uri
+        if uri.startswith(_SQLITE):
+            uri = _SQLITE + str(project / uri.removeprefix(_SQLITE))
+        location = self.artifact_location
+        if not urlsplit(location).scheme:
+            location = str(project / location)
+        return self.model_copy(update={"tracking_uri": uri, "artifact_location": location})

@@ -1,0 +1,3 @@
+from bdpo_pipeline.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, HOOKS
+
+__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "HOOKS"]
