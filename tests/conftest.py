@@ -1,0 +1,87 @@
+"""What many tests share: one real run of the whole chain, and Kedro in this process for parts of it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class ChainRun:
+    """A finished `kedro run --env test` of the whole chain."""
+
+    data_root: Path
+    output: str
+    seconds: float
+
+
+def kedro(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the environment's own kedro as a user does; stdout and stderr come together."""
+    return subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def run_kedro() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_kedro("run", "--env", "test", cwd=…, NAME="value of an environment variable")`."""
+    return kedro
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> ChainRun:
+    """The whole chain, run once for all tests that look at what it made."""
+    data_root = tmp_path_factory.mktemp("chain")
+    start = time.monotonic()
+    done = kedro("run", "--env", "test", "--params", f"data_root={data_root}")
+    seconds = time.monotonic() - start
+    assert done.returncode == 0, done.stdout[-8000:]
+    return ChainRun(data_root, done.stdout, seconds)
+
+
+@pytest.fixture(scope="session")
+def load_catalog() -> Callable[[Path], DataCatalog]:
+    """`load_catalog(data_root)` gives the test environment's catalog over that folder."""
+    bootstrap_project(ROOT)
+
+    def load(data_root: Path) -> DataCatalog:
+        with _session({"data_root": str(data_root)}) as session:
+            return session.load_context().catalog
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def run_pipeline() -> Callable[..., dict[str, Any]]:
+    """`run_pipeline(data_root, "ingestion", "filtering", **parameters)` runs pipelines in this process.
+
+    Parameters are merged over those of the test environment; the result holds what is not in the catalog.
+    """
+    bootstrap_project(ROOT)
+
+    def run(data_root: Path, *names: str, **parameters: Any) -> dict[str, Any]:
+        with _session({"data_root": str(data_root), **parameters}) as session:
+            return session.run(pipeline_names=list(names))
+
+    return run
+
+
+def _session(parameters: dict[str, Any]) -> KedroSession:
+    return KedroSession.create(project_path=ROOT, env="test", runtime_params=parameters)
