@@ -78,6 +78,7 @@ class TableWriter:
         self._schema = schema
         self._rows_per_group = rows_per_group
         self._rows: list[Mapping[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
         self._writer = parquet.ParquetWriter(self._path, schema, compression="zstd")
         self._finished = False
 
@@ -85,31 +86,42 @@ class TableWriter:
         """Add one row, a value for every column of the schema."""
         self._rows.append(row)
         if len(self._rows) >= self._rows_per_group:
-            self._flush()
+            self._pack_rows()
+            self._write()
 
     def append_batch(self, batch: "pa.RecordBatch") -> None:
         """Add a record batch of the same schema, after the rows appended so far."""
-        self._flush()
-        self._writer.write_batch(batch)
+        self._pack_rows()
+        self._batches.append(batch)
+        if sum(pending.num_rows for pending in self._batches) >= self._rows_per_group:
+            self._write()
 
     def finish(self) -> StoredTable:
         """Close the file and return its handle, which now owns it."""
-        self._flush()
+        self._pack_rows()
+        self._write()
         self._writer.close()
         self._finished = True
         table = StoredTable(self._path)
         weakref.finalize(table, self._path.unlink, missing_ok=True)
         return table
 
-    def _flush(self) -> None:
+    def _pack_rows(self) -> None:
         import pyarrow as pa
 
         if self._rows:
             columns = [
                 pa.array([row[field.name] for row in self._rows], type=field.type) for field in self._schema
             ]
-            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._batches.append(pa.record_batch(columns, schema=self._schema))
             self._rows = []
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        if self._batches:
+            self._writer.write_table(pa.Table.from_batches(self._batches))
+            self._batches = []
 
     def __enter__(self) -> Self:
         return self
