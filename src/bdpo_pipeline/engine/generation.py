@@ -38,7 +38,7 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
                             "event": "generations",
                             "model": name,
                             "prompts": numbers,
-                            "responses": tokenizer.batch_decode(answers, skip_special_tokens=True),
+                            "response": tokenizer.batch_decode(answers, skip_special_tokens=True),
                             "response_tokens": [len(ids) for ids in answers],
                             "finished": [bool(ids) and ids[-1] == tokenizer.eos_token_id for ids in answers],
                         }

@@ -73,6 +73,12 @@ def clear_job(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a job that is done."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
 def _prepare_folder(
     job: Job,
     scratch: Path,
@@ -85,8 +91,11 @@ def _prepare_folder(
     text = json.dumps(to_dict(job), sort_keys=True, indent=1)
     digest = hashlib.sha256(text.encode() + partial.read_bytes()).hexdigest()[:16]
     folder = scratch / f"{job.task}-{digest}"
+    if (folder / "result.json").exists():
+        # The job was done before and is asked for again: done afresh, it shows the same or that something is not determined.
+        shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
-    for stale in [*folder.glob("events-*.jsonl"), folder / "result.json", folder / "worker.log"]:
+    for stale in [*folder.glob("events-*.jsonl"), folder / "worker.log"]:
         stale.unlink(missing_ok=True)
     partial.replace(folder / "tokens.safetensors")
     (folder / "job.json").write_text(text)

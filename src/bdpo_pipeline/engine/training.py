@@ -121,6 +121,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     pairs_trained = (state.step - resumed_from) * job.pairs_per_step
     return {
         "history": state.history,
+        "beta": beta,
         "steps": state.step,
         "epochs": state.step / steps_per_epoch,
         "stopped_early": stopped_early,

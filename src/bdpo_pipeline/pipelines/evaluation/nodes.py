@@ -3,17 +3,64 @@
 import json
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from bdpo_pipeline import alignment
+from bdpo_pipeline.benchmarks.choice import choose_prompts
+from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.judges.registry import build_judge
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import clustered_mean, clustered_proportion, mcnemar_exact, wilson_interval
 from bdpo_pipeline.tables import DataFrame
 
-from .parameters import HeldoutMetricsParameters, JudgingParameters
+from .parameters import GenerationParameters, HeldoutMetricsParameters, JudgingParameters
 
 logger = logging.getLogger(__name__)
+
+
+def score_heldout(
+    base_model: dict[str, Any],
+    adapter: Path,
+    tokenised_pairs: DataFrame,
+    reference_logps: DataFrame,
+    training_summary: dict[str, Any],
+    compute: ComputeParameters,
+) -> DataFrame:
+    """Score the held-out pairs under the adapter; rewards use the beta that it was trained with."""
+    return alignment.score_adapter(
+        base_model,
+        adapter,
+        tokenised_pairs,
+        reference_logps,
+        beta=training_summary["beta"],
+        compute=compute.for_engine(),
+        scratch=compute.scratch,
+    )
+
+
+def generate_responses(
+    base_model: dict[str, Any],
+    adapter: Path,
+    evaluation_prompts: StoredTable,
+    parameters: GenerationParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Let the base model and the adapter answer the chosen prompts, greedily."""
+    prompts = choose_prompts(
+        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
+    )
+    return alignment.generate_responses(
+        base_model,
+        adapter,
+        prompts,
+        max_new_tokens=parameters.max_new_tokens,
+        batch_size=parameters.batch_size,
+        compute=compute.for_engine(),
+        scratch=compute.scratch,
+    )
 
 
 def measure_heldout(

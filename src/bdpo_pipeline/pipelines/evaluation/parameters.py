@@ -15,6 +15,14 @@ class HeldoutMetricsParameters(ParameterGroup):
     minimum_category_pairs: int = Field(ge=1, description="a harm category with fewer pairs gets no row")
 
 
+class GenerationParameters(ParameterGroup):
+    """What is answered, and how; decoding is greedy."""
+
+    prompts: dict[str, int | None] = Field(description="prompts of each set, null for all")
+    max_new_tokens: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+
+
 class JudgingParameters(ParameterGroup):
     """Who judges the generations."""
 

@@ -2,13 +2,45 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import judge_generations, measure_heldout, summarise_judgements
+from .nodes import (
+    generate_responses,
+    judge_generations,
+    measure_heldout,
+    score_heldout,
+    summarise_judgements,
+)
 
 
 def create_pipeline() -> Pipeline:
     """Return the evaluation pipeline: held-out pairs and safety prompts, measured and judged."""
     return Pipeline(
         [
+            Node(
+                score_heldout,
+                inputs=[
+                    "base_model",
+                    "adapter",
+                    "tokenised_pairs",
+                    "reference_logps",
+                    "training_summary",
+                    "params:compute",
+                ],
+                outputs="heldout_scores",
+                name="score_heldout",
+            ),
+            Node(
+                generate_responses,
+                inputs=[
+                    "base_model",
+                    "adapter",
+                    "evaluation_prompts",
+                    "params:generation",
+                    "params:compute",
+                    "params:seed",
+                ],
+                outputs="generations",
+                name="generate_responses",
+            ),
             Node(
                 measure_heldout,
                 inputs=["heldout_scores", "heldout_pairs", "params:heldout_metrics", "params:seed"],
