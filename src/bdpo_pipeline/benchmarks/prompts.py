@@ -8,7 +8,7 @@ from bdpo_pipeline.benchmarks.sources import DesiredByColumn, EvaluationPromptSe
 from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.schemas import get_schema
 from bdpo_pipeline.io.tables import StoredTable, TableWriter
-from bdpo_pipeline.preferences.defects import RowDefect, describe
+from bdpo_pipeline.preferences.defects import RowError, describe
 from bdpo_pipeline.preferences.readers import read_file
 from bdpo_pipeline.preferences.values import read_text
 
@@ -34,7 +34,9 @@ def read_prompt_sets(
                 count += 1
                 prompts.append({"prompt_id": f"{one.name}/{count:04}", "prompt_set": one.name, **fields})
             if not count:
-                raise PromptSetError(f"prompt set {one.name!r}: no row of {one.path} has {one.where or 'a prompt'}")
+                raise PromptSetError(
+                    f"prompt set {one.name!r}: no row of {one.path} has {one.where or 'a prompt'}"
+                )
         return prompts.finish()
 
 
@@ -50,7 +52,7 @@ def _select(one: EvaluationPromptSet, path: Path, max_row_bytes: int) -> Iterato
                     "goal": one.goal_column and read_text(row.fields, one.goal_column),
                     "desired": _read_desired(one.desired, row.fields),
                 }
-        except RowDefect as defect:
+        except RowError as defect:
             raise PromptSetError(
                 f"prompt set {one.name!r}: {one.path} row {row.number}, field {defect.field}: {defect}"
             ) from defect
@@ -62,5 +64,5 @@ def _read_desired(desired: str | DesiredByColumn, fields: Mapping[str, Any]) -> 
     value = read_text(fields, desired.column)
     if value not in desired.values:
         accepted = ", ".join(desired.values)
-        raise RowDefect("unknown_label", desired.column, f"found {describe(value)}; accepted: {accepted}")
+        raise RowError("unknown_label", desired.column, f"found {describe(value)}; accepted: {accepted}")
     return desired.values[value]

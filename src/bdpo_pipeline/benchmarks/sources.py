@@ -20,7 +20,9 @@ class EvaluationPromptSet(ParameterGroup):
     """One file of prompts that the model is asked after training, and that training must not have seen."""
 
     name: str = Field(min_length=1)
-    path: str = Field(description="JSON lines, CSV (also gzipped) or Parquet, relative to raw_root or absolute")
+    path: str = Field(
+        description="JSON lines, CSV (also gzipped) or Parquet, relative to raw_root or absolute"
+    )
     licence: str = Field(min_length=1)
     prompt_column: str
     category_column: str | None = None

@@ -67,7 +67,8 @@ class Funnel:
 
     def cause(self, row: int) -> tuple[str, str]:
         """Return stage and reason of a row that is out."""
-        return self._causes[self._out[row] - 1]
+        number = int(self._out[row])
+        return self._causes[number - 1]
 
     def detail_row(self, row: int) -> int | None:
         """Return the row that a row was dropped for, where there is one."""

@@ -35,7 +35,7 @@ def count_tokens(
     counts = np.zeros((len(rows), 3), dtype=np.int32)
     state = np.array([SPECIAL_TOKEN if _holds_special_token(tokenizer, row) else OK for row in rows], np.int8)
     usable = np.flatnonzero(state == OK)
-    texts = [(rows[i]["prompt"], rows[i]["chosen"], rows[i]["rejected"]) for i in usable]
+    texts = [(rows[i]["prompt"], rows[i]["chosen"], rows[i]["rejected"]) for i in usable.tolist()]
     try:
         encoded: list[Any] = list(encode_pairs(tokenizer, texts))
     except TemplateError:

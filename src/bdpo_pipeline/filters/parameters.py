@@ -34,12 +34,16 @@ class SplitShares(ParameterGroup):
     """Shares of prompts, by a hash of seed and prompt."""
 
     validation_share: float = Field(ge=0, lt=1, description="of all prompts that are not held out")
-    heldout_share: float = Field(ge=0, lt=1, description="of prompts that no source declares train or heldout")
+    heldout_share: float = Field(
+        ge=0, lt=1, description="of prompts that no source declares train or heldout"
+    )
 
     @model_validator(mode="after")
     def _leave_training(self) -> Self:
         if self.validation_share + self.heldout_share >= 1:
-            raise ValueError("validation_share + heldout_share must stay below 1, or nothing is left for training")
+            raise ValueError(
+                "validation_share + heldout_share must stay below 1, or nothing is left for training"
+            )
         return self
 
 

@@ -37,7 +37,9 @@ def assign_splits(
     np.maximum.at(declaration, prompt, declared)
     place = to_unit(distinct, seed)
     split = np.full(len(distinct), TRAIN, dtype=np.int8)
-    split[(place >= shares.heldout_share) & (place < shares.heldout_share + shares.validation_share)] = VALIDATION
+    split[(place >= shares.heldout_share) & (place < shares.heldout_share + shares.validation_share)] = (
+        VALIDATION
+    )
     split[(place < shares.heldout_share) & (declaration == DECLARED[None])] = HELDOUT
     split[declaration == DECLARED["heldout"]] = HELDOUT
     return split[prompt]

@@ -62,7 +62,9 @@ def _judge_rows(
     import numpy as np
 
     rows = funnel.rows_in()
-    funnel.drop("unsafe_chosen", rows, features.unusable[rows].astype(int), ["chosen response labelled unsafe"])
+    funnel.drop(
+        "unsafe_chosen", rows, features.unusable[rows].astype(int), ["chosen response labelled unsafe"]
+    )
     rows = funnel.rows_in()
     lengths = check_lengths(features.tokens[rows], features.token_state[rows], parameters.length)
     funnel.drop("length", rows, lengths, LENGTH_REASONS)

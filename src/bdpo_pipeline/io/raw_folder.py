@@ -49,7 +49,7 @@ class RawFolderDataset(AbstractDataset[None, RawFolder]):
             raise DatasetError(f"no folder {self._filepath}: set raw_root in globals.yml")
         return RawFolder(self._filepath)
 
-    def save(self, data: None) -> None:
+    def save(self, data: None) -> None:  # noqa: ARG002
         """Refuse: raw data is not written by runs."""
         raise DatasetError("raw data is never written by a run")
 

@@ -44,7 +44,9 @@ def _complain(summary: Mapping[str, Any], max_quarantined_share: float) -> str |
             "mend the rows, check `format`, or allow a larger share. The first:"
         )
     if not summary["pairs"]:
-        undecided = ", ".join(f"{reason}: {count}" for reason, count in summary["no_preference_reasons"].items())
+        undecided = ", ".join(
+            f"{reason}: {count}" for reason, count in summary["no_preference_reasons"].items()
+        )
         return (
             f"none of {rows} rows gives a pair ({undecided or 'nothing was read'}); "
             "check the file, its label fields, and ingestion.preference"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdpo_pipeline.preferences.defects import RowDefect
+from bdpo_pipeline.preferences.defects import RowError
 from bdpo_pipeline.preferences.lines import RawRow, read_lines
 
 
@@ -16,8 +16,8 @@ class _Lines:
     path: Path
     max_row_bytes: int
     text: bytes = b""
-    defect: RowDefect | None = None
-    ended_early: RowDefect | None = None
+    defect: RowError | None = None
+    ended_early: RowError | None = None
 
     def __iter__(self) -> Iterator[str]:
         for number, (line, defect) in enumerate(read_lines(self.path, self.max_row_bytes)):
@@ -34,7 +34,7 @@ class _Lines:
                 yield line.decode("utf-8-sig" if number == 0 else "utf-8")
             except UnicodeDecodeError as error:
                 message = f"not UTF-8 at byte {error.start} of its line; save the file as UTF-8"
-                self.defect = RowDefect("broken_encoding", None, message)
+                self.defect = RowError("broken_encoding", None, message)
                 yield line.decode("utf-8", errors="replace")
 
 
@@ -55,7 +55,7 @@ def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
             break
         except csv.Error as error:
             message = f"lines {first_line} to {records.line_num} are not a CSV record: {error}"
-            text, defect = lines.text, RowDefect("broken_csv", None, message)
+            text, defect = lines.text, RowError("broken_csv", None, message)
         lines.text, lines.defect = b"", None
         if header is None:
             if defect is not None:
@@ -68,12 +68,10 @@ def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
         yield RawRow(number + 1, {}, None, lines.ended_early)
 
 
-def _to_row(
-    number: int, header: list[str], cells: list[str], text: bytes, defect: RowDefect | None
-) -> RawRow:
+def _to_row(number: int, header: list[str], cells: list[str], text: bytes, defect: RowError | None) -> RawRow:
     if defect is None and len(cells) != len(header):
         message = f"found {len(cells)} cells; the header has {len(header)}"
-        defect = RowDefect("wrong_cell_count", None, message)
+        defect = RowError("wrong_cell_count", None, message)
     if defect is not None:
         return RawRow(number, {}, text, defect)
     return RawRow(number, dict(zip(header, cells, strict=True)), text)

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class RowDefect(ValueError):
+class RowError(ValueError):
     """A row cannot be used.
 
     Attributes:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bdpo_pipeline.preferences.defects import RowDefect
+from bdpo_pipeline.preferences.defects import RowError
 from bdpo_pipeline.preferences.values import (
     Message,
     check_text,
@@ -51,11 +51,13 @@ def parse_pku_saferlhf(fields: Mapping[str, Any]) -> Candidate:
     safer = read_choice(fields, "safer_response_id", 2)
     if safer is not None and is_safe[safer] is False and is_safe[1 - safer] is True:
         message = f"names response {safer}, which is labelled unsafe while the other one is labelled safe"
-        raise RowDefect("inconsistent_labels", "safer_response_id", message)
+        raise RowError("inconsistent_labels", "safer_response_id", message)
     categories = {
         category
         for k in (0, 1)
-        for category in read_categories(fields, f"response_{k}_harm_categories", f"response_{k}_harm_category")
+        for category in read_categories(
+            fields, f"response_{k}_harm_categories", f"response_{k}_harm_category"
+        )
     }
     return Candidate(
         prompt,
@@ -136,11 +138,13 @@ def _split_transcript(text: str, name: str) -> list[Message]:
     before, *rest = _TURN.split(text)
     if before.strip() or not rest:
         message = r"no turn at the start; accepted: a transcript that starts with '\n\nHuman:'"
-        raise RowDefect("broken_transcript", name, message)
-    messages = []
+        raise RowError("broken_transcript", name, message)
+    messages: list[Message] = []
     for speaker, said in zip(rest[::2], rest[1::2], strict=True):
         if not said.strip():
-            raise RowDefect("empty_field", name, f"turn {len(messages) + 1} ({speaker}) is empty; accepted: text")
+            raise RowError(
+                "empty_field", name, f"turn {len(messages) + 1} ({speaker}) is empty; accepted: text"
+            )
         messages.append({"role": _ROLES[speaker], "content": said.strip()})
     return messages
 
@@ -151,12 +155,12 @@ def _from_conversations(
     for name, messages in (("chosen", chosen), ("rejected", rejected)):
         if messages[-1]["role"] != "assistant":
             message = f"the last message is from {messages[-1]['role']!r}; accepted: assistant"
-            raise RowDefect("wrong_role", name, message)
+            raise RowError("wrong_role", name, message)
     if chosen[:-1] != rejected[:-1]:
         message = "what comes before the answer differs from that of 'chosen'; accepted: the same prompt"
-        raise RowDefect("prompts_differ", "rejected", message)
+        raise RowError("prompts_differ", "rejected", message)
     if len(chosen) == 1:
-        raise RowDefect("missing_field", "prompt", "no message before the answer")
+        raise RowError("missing_field", "prompt", "no message before the answer")
     prompt = check_turns(chosen[:-1], "prompt" if fields.get("prompt") is not None else "chosen")
     return _ordered(fields, prompt, chosen[-1]["content"], rejected[-1]["content"])
 
@@ -172,5 +176,7 @@ def _ordered(fields: Mapping[str, Any], prompt: list[Message], chosen: str, reje
 
 def _check_differ(first: str, second: str, name: str) -> tuple[str, str]:
     if first.strip() == second.strip():
-        raise RowDefect("identical_responses", name, "both responses are the same; accepted: two different ones")
+        raise RowError(
+            "identical_responses", name, "both responses are the same; accepted: two different ones"
+        )
     return first, second

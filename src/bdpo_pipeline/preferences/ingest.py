@@ -12,10 +12,11 @@ from typing import Any
 from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.schemas import get_schema
 from bdpo_pipeline.io.tables import StoredTable, TableWriter
-from bdpo_pipeline.preferences.defects import RowDefect
+from bdpo_pipeline.preferences.defects import RowError
 from bdpo_pipeline.preferences.formats import FORMATS, detect_format
+from bdpo_pipeline.preferences.lines import RawRow
 from bdpo_pipeline.preferences.policy import NoPreferenceError, Preference, choose
-from bdpo_pipeline.preferences.readers import RawRow, read_file, read_hub
+from bdpo_pipeline.preferences.readers import read_file, read_hub
 from bdpo_pipeline.preferences.rows import build_row
 from bdpo_pipeline.preferences.sources import PreferenceSource
 
@@ -101,7 +102,7 @@ def _ingest_source(
                 raise row.defect
             candidate = parse(row.fields)
             canonical = build_row(candidate, choose(candidate, preference), source, row.number)
-        except RowDefect as defect:
+        except RowError as defect:
             account.quarantined[defect.reason] += 1
             quarantine.append(_quarantined(place, row, defect))
         except NoPreferenceError as undecided:
@@ -117,7 +118,7 @@ def place_of(source: PreferenceSource) -> str:
     return source.path or f"{source.hub}@{source.revision}"
 
 
-def _quarantined(place: str, row: RawRow, defect: RowDefect) -> dict[str, Any]:
+def _quarantined(place: str, row: RawRow, defect: RowError) -> dict[str, Any]:
     if row.text is None:
         content = json.dumps(row.fields, default=str) if row.fields else ""
     else:

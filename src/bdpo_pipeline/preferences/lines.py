@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bdpo_pipeline.preferences.defects import RowDefect
+from bdpo_pipeline.preferences.defects import RowError
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class RawRow:
     number: int
     fields: Mapping[str, Any]
     text: bytes | None = None
-    defect: RowDefect | None = None
+    defect: RowError | None = None
 
 
-def read_lines(path: Path, max_row_bytes: int) -> Iterator[tuple[bytes, RowDefect | None]]:
+def read_lines(path: Path, max_row_bytes: int) -> Iterator[tuple[bytes, RowError | None]]:
     """Yield the lines of a plain or gzipped file, each with what is wrong with it, if anything.
 
     A line above the bound is cut there. A gzip stream that breaks off gives one last, empty line with ``broken_file``.
@@ -43,18 +43,18 @@ def read_lines(path: Path, max_row_bytes: int) -> Iterator[tuple[bytes, RowDefec
                     rest = file.readline(max_row_bytes + 1)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 message = f"the gzip stream is broken or ends early ({error}); what follows is lost, fetch the file again"
-                yield b"", RowDefect("broken_file", None, message)
+                yield b"", RowError("broken_file", None, message)
                 return
             if not line:
                 return
             if too_long:
                 message = f"the row has more than {max_row_bytes} bytes, which ingestion.max_row_bytes allows"
-                yield line[:max_row_bytes], RowDefect("row_too_long", None, message)
+                yield line[:max_row_bytes], RowError("row_too_long", None, message)
             else:
                 yield line, None
 
 
 def _open(path: Path) -> BinaryIO:
     if path.name.lower().endswith(".gz"):
-        return io.BufferedReader(gzip.open(path), 1 << 16)  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(path), 1 << 16)
     return path.open("rb")

@@ -18,10 +18,10 @@ class NoPreferenceError(ValueError):
 def choose(candidate: Candidate, preference: Preference) -> int:
     """Return the index of the preferred response.
 
-    ``safer`` takes the response labelled safer, ``helpful`` the one labelled more helpful. ``paper`` is B-DPO's rule: for an unsafe query
-    (at least one response is labelled unsafe) the safe response, and the more helpful one where both are safe. Where
-    both are unsafe, `paper` takes the safer one; the filter on unsafe chosen responses decides whether it is used.
-    A format that brings its own order keeps it.
+    ``safer`` takes the response labelled safer, ``helpful`` the one labelled more helpful. ``paper`` is B-DPO's rule
+    (published): for an unsafe query, one where a response is labelled unsafe, the safe response; else the more helpful one.
+    Where both are unsafe ``paper`` takes the safer one (ours): the filter on unsafe chosen responses decides whether it
+    is used. A format that brings its own order keeps it.
 
     Raises:
         NoPreferenceError: a label that the rule needs is absent.

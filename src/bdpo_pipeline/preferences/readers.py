@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.preferences.csv_reader import read_csv
-from bdpo_pipeline.preferences.defects import RowDefect, describe
+from bdpo_pipeline.preferences.defects import RowError, describe
 from bdpo_pipeline.preferences.lines import RawRow, read_lines
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
@@ -48,7 +48,7 @@ def _read_json_lines(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
         elif line.strip():
             try:
                 yield RawRow(number, _parse_object(line, number), line)
-            except RowDefect as broken:
+            except RowError as broken:
                 yield RawRow(number, {}, line, broken)
 
 
@@ -57,14 +57,14 @@ def _parse_object(line: bytes, number: int) -> dict[str, Any]:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         message = f"not UTF-8 at byte {error.start}; save the file as UTF-8"
-        raise RowDefect("broken_encoding", None, message) from error
+        raise RowError("broken_encoding", None, message) from error
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RowDefect("broken_json", None, f"not JSON: {error}") from error
+        raise RowError("broken_json", None, f"not JSON: {error}") from error
     if not isinstance(value, dict):
         message = f"found {describe(value)}; accepted: a JSON object, one a line"
-        raise RowDefect("not_an_object", None, message)
+        raise RowError("not_an_object", None, message)
     return value
 
 

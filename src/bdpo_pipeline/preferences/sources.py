@@ -19,9 +19,13 @@ class PreferenceSource(ParameterGroup):
     subset: str | None = Field(None, description="configuration of the hub data set")
     hub_split: str = Field("train", description="split of the hub data set")
     format: FormatName = "auto"
-    split: Literal["train", "heldout"] | None = Field(None, description="what the source is for; null: by hash")
+    split: Literal["train", "heldout"] | None = Field(
+        None, description="what the source is for; null: by hash"
+    )
     licence: str = Field(min_length=1)
-    chosen_is_safe: bool | None = Field(None, description="label of all chosen responses, where rows carry none")
+    chosen_is_safe: bool | None = Field(
+        None, description="label of all chosen responses, where rows carry none"
+    )
     rejected_is_safe: bool | None = Field(
         None, description="label of all rejected responses, where rows carry none"
     )
@@ -32,5 +36,7 @@ class PreferenceSource(ParameterGroup):
         if (self.path is None) == (self.hub is None):
             raise ValueError(f"source {self.name!r}: give either `path` or `hub`")
         if self.hub is not None and self.revision is None:
-            raise ValueError(f"source {self.name!r}: give the `revision` of {self.hub}, or the data may change")
+            raise ValueError(
+                f"source {self.name!r}: give the `revision` of {self.hub}, or the data may change"
+            )
         return self

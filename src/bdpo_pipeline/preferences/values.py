@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo_pipeline.preferences.defects import RowDefect, describe
+from bdpo_pipeline.preferences.defects import RowError, describe
 
 Message = dict[str, str]
 
@@ -12,21 +12,23 @@ Message = dict[str, str]
 def read_text(fields: Mapping[str, Any], name: str) -> str:
     """Return a required, non-empty text."""
     if fields.get(name) is None:
-        raise RowDefect("missing_field", name, f"no {name!r}; found: {', '.join(map(str, fields)) or 'nothing'}")
+        raise RowError(
+            "missing_field", name, f"no {name!r}; found: {', '.join(map(str, fields)) or 'nothing'}"
+        )
     return check_text(fields[name], name)
 
 
 def check_text(value: Any, name: str) -> str:
     """Return the value if it is a text that holds something and can be stored as UTF-8."""
     if not isinstance(value, str):
-        raise RowDefect("wrong_type", name, f"found {type(value).__name__} {describe(value)}; accepted: text")
+        raise RowError("wrong_type", name, f"found {type(value).__name__} {describe(value)}; accepted: text")
     if not value.strip():
-        raise RowDefect("empty_field", name, f"{name!r} is empty; accepted: text")
+        raise RowError("empty_field", name, f"{name!r} is empty; accepted: text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         message = f"half of a surrogate pair at character {error.start}; accepted: valid Unicode"
-        raise RowDefect("broken_encoding", name, message) from error
+        raise RowError("broken_encoding", name, message) from error
     return value
 
 
@@ -39,7 +41,7 @@ def read_flag(fields: Mapping[str, Any], name: str) -> bool | None:
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    raise RowDefect("unknown_label", name, f"found {describe(value)}; accepted: true, false, or nothing")
+    raise RowError("unknown_label", name, f"found {describe(value)}; accepted: true, false, or nothing")
 
 
 def read_choice(fields: Mapping[str, Any], name: str, count: int) -> int | None:
@@ -52,7 +54,7 @@ def read_choice(fields: Mapping[str, Any], name: str, count: int) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count:
         return value
     accepted = ", ".join(map(str, range(count)))
-    raise RowDefect("unknown_label", name, f"found {describe(value)}; accepted: {accepted}, or nothing")
+    raise RowError("unknown_label", name, f"found {describe(value)}; accepted: {accepted}, or nothing")
 
 
 def read_categories(fields: Mapping[str, Any], *names: str) -> tuple[str, ...]:
@@ -65,26 +67,32 @@ def read_categories(fields: Mapping[str, Any], *names: str) -> tuple[str, ...]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise RowDefect("wrong_type", name, f"found {describe(value)}; accepted: a JSON list") from error
+            raise RowError("wrong_type", name, f"found {describe(value)}; accepted: a JSON list") from error
     if isinstance(value, Mapping):
         if not all(isinstance(flag, bool) for flag in value.values()):
-            raise RowDefect("unknown_label", name, f"found {describe(value)}; accepted: true or false for each")
+            raise RowError(
+                "unknown_label", name, f"found {describe(value)}; accepted: true or false for each"
+            )
         value = [category for category, flag in value.items() if flag]
     if not isinstance(value, list):
-        raise RowDefect("wrong_type", name, f"found {describe(value)}; accepted: a list of categories")
+        raise RowError("wrong_type", name, f"found {describe(value)}; accepted: a list of categories")
     return tuple(check_text(category, name) for category in value)
 
 
 def read_messages(value: Any, name: str) -> list[Message]:
     """Return a non-empty list of role/content messages; the order of roles is not checked here."""
     if not isinstance(value, list):
-        raise RowDefect("wrong_type", name, f"found {describe(value)}; accepted: a list of role/content messages")
+        raise RowError(
+            "wrong_type", name, f"found {describe(value)}; accepted: a list of role/content messages"
+        )
     if not value:
-        raise RowDefect("empty_field", name, "found no message; accepted: at least one")
+        raise RowError("empty_field", name, "found no message; accepted: at least one")
     messages = []
     for item in value:
         if not isinstance(item, Mapping) or not {"role", "content"} <= set(item):
-            raise RowDefect("wrong_type", name, f"found {describe(item)}; accepted: a message with role and content")
+            raise RowError(
+                "wrong_type", name, f"found {describe(item)}; accepted: a message with role and content"
+            )
         content = check_text(item["content"], f"{name}.content")
         messages.append({"role": check_text(item["role"], f"{name}.role"), "content": content})
     return messages
@@ -96,6 +104,7 @@ def check_turns(messages: list[Message], name: str) -> list[Message]:
     turns = roles[1:] if roles[:1] == ["system"] else roles
     expected = ["user", "assistant"] * (len(turns) // 2) + ["user"]
     if turns != expected:
-        message = f"found roles {describe(roles)}; accepted before the answer: optional system, then user and assistant in turn, user last"
-        raise RowDefect("wrong_role", name, message)
+        accepted = "optional system, then user and assistant in turn, user last"
+        message = f"found roles {describe(roles)}; accepted before the answer: {accepted}"
+        raise RowError("wrong_role", name, message)
     return messages

@@ -17,7 +17,9 @@ class IngestionParameters(ParameterGroup):
     sources: list[PreferenceSource] = Field(min_length=1)
     max_quarantined_share: float = Field(ge=0, le=1, description="of the rows of a source")
     max_row_bytes: int = Field(gt=0, description="a longer row of a text file is quarantined unread")
-    evaluation_prompts: list[EvaluationPromptSet] = Field(description="every set that the model will be asked")
+    evaluation_prompts: list[EvaluationPromptSet] = Field(
+        description="every set that the model will be asked"
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
