@@ -1,0 +1,152 @@
+"""The report: one HTML page that asks nothing of the network."""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from typing import Any
+
+from markupsafe import Markup
+
+from .accounting import account_for_rows, rows_left
+from .artifacts import RunArtifacts
+from .comprehension_plots import comprehension_plots
+from .formatting import count, duration, number, percent, percent_interval
+from .plots import Plot
+from .result_plots import funnel_plot, heldout_plot, safety_plot
+from .samples import choose_samples
+from .tables import (
+    account_table,
+    diagnostics_table,
+    funnel_table,
+    heldout_table,
+    pairs_table,
+    reference_table,
+    safety_table,
+    sources_table,
+    training_table,
+)
+from .training_plots import training_plots
+from .verdict import headline_slice, heldout_sentences, judge_label, safety_sentences
+
+
+def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int) -> str:
+    """Return the report page.
+
+    Everything from data (prompts, responses, names) is escaped. A content security policy forbids requests, and
+    every script but the two of the page itself.
+
+    Args:
+        run: what the run made.
+        title: heading of the page.
+        samples_per_set: most sample generations of a prompt set and way of choosing.
+        seed: the project's seed, for the samples and the scatter plot.
+    """
+    account = account_for_rows(run.ingestion_summary, run.filtering_funnel)
+    plots_script = template("plots.js")
+    page: str = (
+        environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            run=run,
+            account=account,
+            headlines=_headlines(run),
+            verdict=[*heldout_sentences(run.heldout_metrics), *safety_sentences(run.safety_metrics)],
+            heldout={"plot": heldout_plot(run.heldout_metrics), "table": heldout_table(run.heldout_metrics)},
+            safety={"plot": safety_plot(run.safety_metrics), "table": safety_table(run.safety_metrics)},
+            training={
+                "plots": training_plots(run.training_history),
+                "table": training_table(run.training_summary),
+            },
+            comprehension={
+                "plots": comprehension_plots(run.comprehension, run.reference_logps, seed),
+                "table": diagnostics_table(run.comprehension_diagnostics),
+            },
+            data={
+                "sources": sources_table(run.ingestion_summary),
+                "account": account_table(account),
+                "funnel_plot": funnel_plot(rows_left(run.ingestion_summary, run.filtering_funnel)),
+                "funnel": funnel_table(run.filtering_funnel),
+            },
+            reference=reference_table(run.reference_report),
+            samples=choose_samples(run.generations, run.judgements, samples_per_set, seed),
+            made_of=[
+                pairs_table("The base model.", run.base_model),
+                pairs_table("Code, packages and machine.", run.provenance),
+                pairs_table("All parameters of the run.", run.parameters),
+            ],
+            plotly_js=Markup(_plotly_js()),  # noqa: S704 (ships with the plotly package)
+            plots_js=Markup(plots_script),  # noqa: S704 (ships with this package)
+            css=Markup(template("report.css")),  # noqa: S704 (ships with this package)
+            script_hashes=[_csp_hash(script) for script in (_plotly_js(), plots_script)],
+        )
+    )
+    return page
+
+
+def template(name: str) -> str:
+    """Return a file of the package's templates."""
+    from importlib.resources import files
+
+    return (files("bdpo_pipeline.reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def environment() -> Any:
+    """Return the Jinja environment of the page: everything is escaped, and a missing name is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("bdpo_pipeline.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": count, "duration": duration, "plot_json": _plot_json}
+    return environment
+
+
+def _headlines(run: RunArtifacts) -> list[tuple[str, str, str]]:
+    """Return the few numbers that stand on top: label, value, and what it rests on."""
+    name = headline_slice(run.heldout_metrics)
+    row = run.heldout_metrics.set_index("slice").loc[name]
+    interval = percent_interval(row["accuracy_low"], row["accuracy_high"])
+    headlines = [
+        (f"Held-out accuracy, {name}", percent(row["accuracy"]), f"{interval}; {count(row['pairs'])} pairs")
+    ]
+    for (prompt_set, desired, judge), rows in run.safety_metrics.groupby(
+        ["prompt_set", "desired", "judge"], sort=False
+    ):
+        models = rows.set_index("model")
+        label = f"{prompt_set} refused" if desired == "refuse" else f"{prompt_set} over-refused"
+        rates = " \u2192 ".join(
+            percent(models.loc[model, "refusal_rate"], 0) for model in ("base", "adapter")
+        )
+        prompts = count(models.loc["base", "prompts"])
+        headlines.append((label, rates, f"{prompts} prompts; {judge_label(models.loc['base'], str(judge))}"))
+    passes, step_0 = run.reference_report["forward_passes"], run.training_summary["step_0_loss"]
+    headlines.append(
+        ("Reference forward passes", count(passes), "what was scored before came from the cache")
+    )
+    headlines.append(("Loss at step 0", number(step_0, 6), "log 2 = 0.693147 where policy equals reference"))
+    return headlines
+
+
+def _plot_json(plot: Plot) -> Markup:
+    """Return a figure as JSON that may stand in a script element: no `<`, so nothing can end the element early."""
+    figure = json.loads(plot.figure.to_json())
+    text = json.dumps({"data": figure["data"], "layout": figure["layout"]}, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 (cannot leave its element)
+
+
+@cache
+def _plotly_js() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _csp_hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,153 @@
+"""Plots of the results: held-out accuracy by slice, refusals before and after, rows kept by the funnel."""
+
+from html import escape
+from typing import Any, NamedTuple
+
+from bdpo_pipeline.tables import DataFrame
+
+from .formatting import count, percent, percent_interval
+from .plots import ADAPTER, BASE, Plot, make_figure, vertical_line
+
+
+class _Interval(NamedTuple):
+    """Names of the columns of a value and its interval."""
+
+    value: str
+    low: str
+    high: str
+
+
+def heldout_plot(heldout_metrics: DataFrame) -> Plot:
+    """Return held-out accuracy with its interval for each slice; see `heldout_metrics` in docs/artifacts.md."""
+    labels = [name.removeprefix("category: ") for name in heldout_metrics["slice"]]
+    places = list(range(len(labels)))
+    interval = _Interval("accuracy", "accuracy_low", "accuracy_high")
+    first = heldout_metrics.iloc[0]
+    return Plot(
+        name="heldout_accuracy",
+        title="Held-out accuracy by slice",
+        explanation="Points with their 95\u00a0% intervals. Prompts are drawn, so pairs of one prompt count together.",
+        summary=f"All pairs: {percent(first['accuracy'])} "
+        f"({percent_interval(first['accuracy_low'], first['accuracy_high'])}). The table gives every slice.",
+        figure=make_figure(
+            [_with_interval(places, labels, heldout_metrics, interval, "adapter", ADAPTER, "circle")],
+            "share of pairs",
+            "",
+            height=90 + 34 * len(labels),
+            showlegend=False,
+            **vertical_line(0.5, ""),
+        )
+        .update_xaxes(tickformat=".0%", range=[0, 1.02])
+        .update_yaxes(**_rows(labels)),
+    )
+
+
+def safety_plot(safety_metrics: DataFrame) -> Plot:
+    """Return refusal rates with intervals, base above adapter; see `safety_metrics` in docs/artifacts.md."""
+    several = safety_metrics["judge"].nunique() > 1
+    labelled = safety_metrics.assign(
+        label=[
+            set_label(prompt_set, desired) + (f", {judge}" if several else "")
+            for prompt_set, desired, judge in zip(
+                safety_metrics["prompt_set"], safety_metrics["desired"], safety_metrics["judge"], strict=True
+            )
+        ]
+    )
+    labels = list(labelled["label"].drop_duplicates())
+    interval = _Interval("refusal_rate", "low", "high")
+    traces = []
+    for model, offset, colour, symbol in (
+        ("base", -0.15, BASE, "circle-open"),
+        ("adapter", 0.15, ADAPTER, "circle"),
+    ):
+        rows = labelled[labelled["model"] == model]
+        places = [labels.index(label) + offset for label in rows["label"]]
+        traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
+    return Plot(
+        name="refusals",
+        title="Share of prompts refused",
+        explanation="More is better where a refusal is wanted; less is better where an answer is wanted.",
+        summary="The table below gives every count and interval.",
+        figure=make_figure(traces, "share of prompts refused", "", height=110 + 56 * len(labels))
+        .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+        .update_yaxes(**_rows(labels)),
+    )
+
+
+def funnel_plot(stages: list[tuple[str, int]]) -> Plot:
+    """Return the rows left after each stage.
+
+    Args:
+        stages: label and rows left, in order, from what was read to what is used.
+    """
+    import plotly.graph_objects as go
+
+    labels, rows = [escape(label) for label, _ in stages], [left for _, left in stages]
+    bars = go.Bar(
+        x=rows,
+        y=labels,
+        orientation="h",
+        marker={"color": ADAPTER, "opacity": 0.75},
+        text=[count(left) for left in rows],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:,} rows<extra></extra>",
+    )
+    figure = make_figure([bars], "rows left", "", height=90 + 28 * len(stages), showlegend=False)
+    figure.update_yaxes(autorange="reversed")
+    return Plot(
+        name="funnel",
+        title="Rows left after each step",
+        explanation="From the rows read to the pairs used. Steps that took nothing away are left out; the table has them.",
+        summary=f"From {count(rows[0])} rows to {count(rows[-1])} pairs.",
+        figure=figure,
+    )
+
+
+def set_label(prompt_set: str, desired: str) -> str:
+    """Return how a prompt set is called in tables and plots, such as ``xstest (answer wanted)``."""
+    return f"{prompt_set} ({'refusal' if desired == 'refuse' else 'answer'} wanted)"
+
+
+def _rows(labels: list[str]) -> dict[str, Any]:
+    """Return the layout of an axis with one labelled row each, the first on top."""
+    return {
+        "tickvals": list(range(len(labels))),
+        "ticktext": [escape(label).replace(" (", "<br>(") for label in labels],
+        "range": [len(labels) - 0.5, -0.5],
+    }
+
+
+def _with_interval(
+    places: list[Any],
+    labels: list[str],
+    rows: DataFrame,
+    interval: _Interval,
+    name: str,
+    colour: str,
+    symbol: str,
+) -> Any:
+    import plotly.graph_objects as go
+
+    value, low, high = (rows[column] for column in (interval.value, interval.low, interval.high))
+    return go.Scatter(
+        x=value.tolist(),
+        y=places,
+        mode="markers",
+        name=name,
+        text=[
+            f"{escape(label)}: {percent_interval(*ends)}"
+            for label, *ends in zip(labels, low, high, strict=True)
+        ],
+        marker={"color": colour, "size": 9, "symbol": symbol, "line": {"width": 2, "color": colour}},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": (high - value).fillna(0).tolist(),
+            "arrayminus": (value - low).fillna(0).tolist(),
+            "color": colour,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hovertemplate="%{x:.1%}, %{text}<extra>" + name + "</extra>",
+    )

@@ -1,0 +1,77 @@
+"""The results in sentences: numbers with their intervals, and nothing beyond them."""
+
+from typing import Any
+
+from bdpo_pipeline.tables import DataFrame
+
+from .formatting import count, is_missing, number, number_interval, p_value, percent, percent_interval
+
+
+def heldout_sentences(heldout_metrics: DataFrame) -> list[str]:
+    """Return what the held-out pairs say, the slice with exactly one safe response first where there is one."""
+    name = headline_slice(heldout_metrics)
+    row = heldout_metrics.set_index("slice").loc[name]
+    which = "with exactly one safe response" if name == "one safe response" else "of all kinds"
+    return [
+        f"On {count(row['pairs'])} held-out pairs {which} (from {count(row['prompts'])} prompts), the adapter gives the "
+        f"chosen response the higher reward in {percent(row['accuracy'])} of pairs (95\u00a0% interval "
+        f"{percent_interval(row['accuracy_low'], row['accuracy_high'])}), {_against_half(row)}.",
+        f"The mean reward margin there is {number(row['margin'])} "
+        f"({number_interval(row['margin_low'], row['margin_high'])}).",
+    ]
+
+
+def safety_sentences(safety_metrics: DataFrame) -> list[str]:
+    """Return one sentence for each prompt set, desired behaviour and judge, then the judges with their accuracy."""
+    several = safety_metrics["judge"].nunique() > 1
+    sentences = []
+    for (prompt_set, desired, judge), rows in safety_metrics.groupby(
+        ["prompt_set", "desired", "judge"], sort=False
+    ):
+        models = rows.set_index("model")
+        base, adapter = models.loc["base"], models.loc["adapter"]
+        verb = "refused" if desired == "refuse" else "over-refused"
+        by = f" by {judge}" if several else ""
+        sentences.append(
+            f"Of {count(base['prompts'])} {prompt_set} prompts that {'should not' if desired == 'refuse' else 'should'} be "
+            f"answered, {_rate(base)} were {verb} before and {_rate(adapter)} after{by}: {_change(adapter)}."
+        )
+    judges = safety_metrics.drop_duplicates("judge").to_dict("records")
+    named = "; ".join(
+        f"{judge_label(row, row['judge'])}, measured on {row['judge_measured_on']}" for row in judges
+    )
+    return [*sentences, f"Refusals as judged by {named}."]
+
+
+def headline_slice(heldout_metrics: DataFrame) -> str:
+    """Return the slice that stands for the run: pairs with exactly one safe response, or all where there are none."""
+    return "one safe response" if (heldout_metrics["slice"] == "one safe response").any() else "all"
+
+
+def judge_label(row: Any, judge: str) -> str:
+    """Return a judge's name with its measured accuracy, as it must always be shown."""
+    if is_missing(row["judge_accuracy"]):
+        return f"{judge} (accuracy not measured)"
+    return f"{judge} (accuracy {percent(row['judge_accuracy'])})"
+
+
+def _against_half(row: Any) -> str:
+    if is_missing(row["accuracy_low"]):
+        return "too few to give an interval"
+    if row["accuracy_low"] > 0.5:
+        return "so better than the one half of guessing"
+    if row["accuracy_high"] < 0.5:
+        return "so worse than the one half of guessing"
+    return "so not told apart from the one half of guessing"
+
+
+def _rate(row: Any) -> str:
+    return f"{percent(row['refusal_rate'])} ({percent_interval(row['low'], row['high'])})"
+
+
+def _change(adapter: Any) -> str:
+    shown = "a change" if adapter["mcnemar_p"] < 0.05 else "no change shown"
+    return (
+        f"{shown} (+{count(adapter['gained'])}, \u2212{count(adapter['lost'])}; "
+        f"McNemar's exact p\u00a0{p_value(adapter['mcnemar_p'])})"
+    )
