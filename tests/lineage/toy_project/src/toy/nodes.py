@@ -96,6 +96,8 @@ def score(adapter: Path, pairs: DataFrame, parameters: EvaluationParameters) -> 
         raise ValueError("two pairs have no tokens\nand this is a second line")
     if parameters.fail == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
+    if parameters.fail and parameters.fail.startswith("kill "):
+        os.killpg(int(parameters.fail.removeprefix("kill ")), signal.SIGKILL)
     heldout = pd.DataFrame(
         [
             {"slice": "all", "pairs": 2, "accuracy": 0.5},
