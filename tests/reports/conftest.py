@@ -200,8 +200,8 @@ def make_heldout(rng: np.random.Generator) -> pd.DataFrame:
     ):
         accuracy = wilson_interval(right, pairs)
         margin = clustered_mean(list(rng.normal(0.2, 0.8, pairs)), range(pairs), seed=1, resamples=200)
-        rows.append([name, pairs, pairs, *accuracy, *margin])
-    columns = ["slice", "pairs", "prompts", "accuracy", "accuracy_low", "accuracy_high"]
+        rows.append([name, pairs, pairs, 0, *accuracy, *margin])
+    columns = ["slice", "pairs", "prompts", "ties", "accuracy", "accuracy_low", "accuracy_high"]
     return pd.DataFrame(rows, columns=[*columns, "margin", "margin_low", "margin_high"])
 
 

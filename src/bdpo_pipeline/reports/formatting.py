@@ -8,7 +8,7 @@ DASH = "\u2013"
 
 def is_missing(value: Any) -> bool:
     """Return whether a cell of a table holds no value: None, NaN or pandas' NA."""
-    return value is None or value != value or type(value).__name__ == "NAType"
+    return value is None or type(value).__name__ == "NAType" or value != value
 
 
 def count(value: Any) -> str:

@@ -37,7 +37,7 @@ def heldout_plot(heldout_metrics: DataFrame) -> Plot:
             showlegend=False,
             **vertical_line(0.5, ""),
         )
-        .update_xaxes(tickformat=".0%", range=[0, 1.02])
+        .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
         .update_yaxes(**_rows(labels)),
     )
 

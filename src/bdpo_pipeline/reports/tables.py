@@ -49,6 +49,7 @@ def heldout_table(metrics: DataFrame) -> Table:
             row["slice"],
             count(row["pairs"]),
             count(row["prompts"]),
+            count(row["ties"]),
             percent(row["accuracy"]),
             percent_interval(row["accuracy_low"], row["accuracy_high"]),
             number(row["margin"]),
@@ -56,12 +57,21 @@ def heldout_table(metrics: DataFrame) -> Table:
         ]
         for row in metrics.to_dict("records")
     ]
-    header = ["Slice", "Pairs", "Prompts", "Accuracy", "95\u00a0% interval", "Margin", "95\u00a0% interval"]
+    header = [
+        "Slice",
+        "Pairs",
+        "Prompts",
+        "Ties",
+        "Accuracy",
+        "95\u00a0% interval",
+        "Margin",
+        "95\u00a0% interval",
+    ]
     caption = (
         "Held-out pairs, never seen in training: share of pairs whose chosen response has the higher implicit reward, and "
         "the mean margin of rewards (beta \u00d7 nats)."
     )
-    return Table(caption, header, rows, numeric=frozenset(range(1, 7)))
+    return Table(caption, header, rows, numeric=frozenset(range(1, 8)))
 
 
 def safety_table(metrics: DataFrame) -> Table:

@@ -56,13 +56,14 @@ def judge_label(row: Any, judge: str) -> str:
 
 
 def _against_half(row: Any) -> str:
-    if is_missing(row["accuracy_low"]):
-        return "too few to give an interval"
+    if row["ties"] == row["pairs"]:
+        return "because every pair is an exact tie: this adapter prefers nothing"
+    ties = f", with {count(row['ties'])} exact ties counted against it" if row["ties"] else ""
     if row["accuracy_low"] > 0.5:
-        return "so better than the one half of guessing"
+        return f"so better than the one half of guessing{ties}"
     if row["accuracy_high"] < 0.5:
-        return "so worse than the one half of guessing"
-    return "so not told apart from the one half of guessing"
+        return f"so worse than the one half of guessing{ties}"
+    return f"so not told apart from the one half of guessing{ties}"
 
 
 def _rate(row: Any) -> str:

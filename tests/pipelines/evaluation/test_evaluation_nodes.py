@@ -101,6 +101,12 @@ def test_scores_of_other_pairs_are_refused() -> None:
         measure_heldout(make_scores([]), pairs, MEASURE, 1)
 
 
+def test_an_adapter_without_preference_is_all_ties() -> None:
+    pairs = make_pairs([(True, False)] * 3, [[]] * 3, ["a", "b", "c"])
+    metrics = measure_heldout(make_scores([0.0, 0.0, 0.0]), pairs, MEASURE, 1).iloc[0]
+    assert (metrics["ties"], metrics["accuracy"], metrics["margin"]) == (3, 0.0, 0.0)
+
+
 def test_partly_scored_pairs_are_said(caplog: pytest.LogCaptureFixture) -> None:
     pairs = make_pairs([(True, False)] * 3, [[]] * 3, ["a", "b", "c"])
     metrics = measure_heldout(make_scores([1.0, 2.0]), pairs, MEASURE, 1)

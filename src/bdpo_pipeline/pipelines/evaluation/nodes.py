@@ -218,6 +218,7 @@ def _measure_slice(
         "slice": name,
         "pairs": len(scored),
         "prompts": len(set(prompts)),
+        "ties": int((scored["margin"] == 0).sum()),
         "accuracy": accuracy.value,
         "accuracy_low": accuracy.low,
         "accuracy_high": accuracy.high,

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bdpo_pipeline.reports import plots
+from bdpo_pipeline.reports.artifacts import RunArtifacts
+from bdpo_pipeline.reports.comprehension_plots import comprehension_plots
+from bdpo_pipeline.reports.result_plots import heldout_plot, safety_plot
+from bdpo_pipeline.reports.training_plots import training_plots
+
+
+def relative_luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", [plots.CHOSEN, plots.REJECTED, plots.BASE, plots.ADAPTER])
+@pytest.mark.parametrize("background", ["#fbfaf8", "#141619"])
+def test_colours_stand_out_on_light_and_dark(colour: str, background: str) -> None:
+    # WCAG 2.2, success criterion 1.4.11: graphics need a contrast of 3 to 1.
+    light, dark = sorted((relative_luminance(colour), relative_luminance(background)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_histograms_count_every_pair(run: RunArtifacts) -> None:
+    drawn = comprehension_plots(run.comprehension, run.reference_logps)
+    for name in ("comprehension_by_side", "comprehension_imbalance", "chosen_share"):
+        for trace in drawn[name].figure.data:
+            assert sum(trace.y) == len(run.comprehension)
+
+
+def test_histogram_bins_hold_what_numpy_counts() -> None:
+    values = np.random.default_rng(0).normal(size=1000)
+    (bars,) = plots.histogram({"x": (values, "#000000")}, "units", bins=10)
+    middle = int(np.argmin(np.abs(np.asarray(bars.x))))
+    low, high = bars.x[middle] - bars.width / 2, bars.x[middle] + bars.width / 2
+    assert bars.y[middle] == pytest.approx(((values >= low) & (values < high)).sum(), abs=2)
+
+
+def test_equal_values_make_a_histogram() -> None:
+    (bars,) = plots.histogram({"x": (np.zeros(5), "#000000")}, "units")
+    assert sum(bars.y) == 5
+
+
+def test_many_pairs_make_no_larger_page(run: RunArtifacts) -> None:
+    many = pd.concat([run.comprehension] * 100, ignore_index=True)
+    many["pair_id"] = [f"{i:032x}" for i in range(len(many))]
+    logps = pd.concat([run.reference_logps] * 100, ignore_index=True).assign(pair_id=many["pair_id"])
+    drawn = comprehension_plots(many, logps)
+    assert sum(len(plot.figure.to_json()) for plot in drawn.values()) < 200_000
+    assert "1,500 of 40,000 pairs drawn" in drawn["comprehension_and_length"].explanation
+
+
+def test_both_log_probabilities_are_explained_with_this_run(run: RunArtifacts) -> None:
+    logps = training_plots(run.training_history)["logps"]
+    validation = run.training_history[run.training_history["split"] == "validation"].sort_values("step")
+    fell = [
+        validation[f"logps/{side}"].iloc[0] - validation[f"logps/{side}"].iloc[-1]
+        for side in ("chosen", "rejected")
+    ]
+    assert (
+        f"the chosen response fell by {fell[0]:.1f} nats and the rejected response fell by {fell[1]:.1f} nats"
+        in (logps.explanation)
+    )
+    assert {trace.name for trace in logps.figure.data} == {
+        f"{side}, {split}" for side in ("chosen", "rejected") for split in ("train", "validation")
+    }
+
+
+def test_a_history_of_one_point_is_drawn_and_said(run: RunArtifacts) -> None:
+    first = run.training_history[run.training_history["step"] == 0]
+    drawn = training_plots(first)
+    assert drawn["loss"].summary == "Loss was recorded at fewer than two points."
+    assert "no two validation points" in drawn["logps"].explanation
+
+
+def test_curves_draw_the_recorded_numbers(run: RunArtifacts) -> None:
+    loss = training_plots(run.training_history)["loss"].figure
+    train = run.training_history[run.training_history["split"] == "train"]
+    (curve,) = [trace for trace in loss.data if trace.name == "loss, train"]
+    assert list(curve.x) == list(train["step"])
+    assert list(curve.y) == pytest.approx(list(train["loss"]), abs=1e-6)
+
+
+def test_intervals_are_drawn_as_measured(run: RunArtifacts) -> None:
+    (points,) = heldout_plot(run.heldout_metrics).figure.data
+    assert list(points.x) == list(run.heldout_metrics["accuracy"])
+    high = np.asarray(points.x) + np.asarray(points.error_x.array)
+    assert list(high) == pytest.approx(list(run.heldout_metrics["accuracy_high"]))
+    refusals = safety_plot(run.safety_metrics).figure
+    assert [trace.name for trace in refusals.data] == ["base", "adapter"]
+    assert list(refusals.layout.yaxis.ticktext)[-1] == "xstest<br>(answer wanted)"
+
+
+def test_names_from_data_are_escaped(hostile_run: RunArtifacts) -> None:
+    ticks = heldout_plot(hostile_run.heldout_metrics).figure.layout.yaxis.ticktext
+    assert not any("<img" in tick or "<script" in tick for tick in ticks)

@@ -1,0 +1,55 @@
+import pandas as pd
+import pytest
+
+from bdpo_pipeline.reports.artifacts import RunArtifacts
+from bdpo_pipeline.reports.verdict import heldout_sentences, safety_sentences
+from bdpo_pipeline.statistics import mcnemar_exact, wilson_interval
+
+
+def heldout(right: int, pairs: int, ties: int = 0) -> pd.DataFrame:
+    value, low, high = wilson_interval(right, pairs)
+    row = {"slice": "one safe response", "pairs": pairs, "prompts": pairs, "ties": ties, "accuracy": value}
+    row |= {"accuracy_low": low, "accuracy_high": high, "margin": 0.2, "margin_low": 0.1, "margin_high": 0.3}
+    return pd.DataFrame([row])
+
+
+@pytest.mark.parametrize(
+    ("right", "ties", "claim"),
+    [
+        (80, 0, "better than the one half of guessing"),
+        (58, 0, "not told apart from the one half of guessing"),
+        (30, 0, "worse than the one half of guessing"),
+        (30, 12, "with 12 exact ties counted against it"),
+        (0, 112, "every pair is an exact tie"),
+    ],
+)
+def test_claims_go_no_further_than_the_interval(right: int, ties: int, claim: str) -> None:
+    sentence = heldout_sentences(heldout(right, 112, ties))[0]
+    assert claim in sentence
+    low, high = wilson_interval(right, 112)[1:]
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in sentence
+
+
+def test_without_single_safe_pairs_the_verdict_speaks_of_all() -> None:
+    metrics = heldout(80, 112).assign(slice="all")
+    assert "held-out pairs of all kinds" in heldout_sentences(metrics)[0]
+
+
+@pytest.mark.parametrize(("gained", "lost", "claim"), [(8, 0, "a change"), (3, 1, "no change shown")])
+def test_a_change_is_claimed_only_where_the_test_shows_one(gained: int, lost: int, claim: str) -> None:
+    common = {"prompt_set": "set", "desired": "comply", "judge": "j", "judge_accuracy": float("nan")}
+    common |= {"judge_measured_on": "not measured", "prompts": 30, "low": 0.0, "high": 0.5}
+    base = common | {"model": "base", "refused": lost, "refusal_rate": lost / 30}
+    adapter = common | {"model": "adapter", "refused": gained, "refusal_rate": gained / 30}
+    adapter |= {"gained": gained, "lost": lost, "mcnemar_p": mcnemar_exact(gained, lost)}
+    sentence, judges = safety_sentences(pd.DataFrame([base, adapter]))
+    assert f"after: {claim} (+{gained}, \u2212{lost}" in sentence
+    assert "over-refused" in sentence
+    assert "accuracy not measured" in judges
+
+
+def test_the_judge_is_named_with_its_accuracy(run: RunArtifacts) -> None:
+    assert (
+        "refusal_phrases (accuracy 88.7\u00a0%), measured on 900" in safety_sentences(run.safety_metrics)[-1]
+    )
+    assert len(safety_sentences(run.safety_metrics)) == 3 + 1
