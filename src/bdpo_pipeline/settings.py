@@ -4,6 +4,7 @@ from typing import Any
 
 from kedro.config import OmegaConfigLoader
 
+from bdpo_pipeline.hooks import ParameterNamesHook
 from bdpo_pipeline.lineage.tracking import TrackingHook
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
@@ -15,4 +16,4 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "config_patterns": {"tracking": ["tracking*"]},
 }
 
-HOOKS = (TrackingHook(),)
+HOOKS = (ParameterNamesHook(), TrackingHook())

@@ -62,16 +62,20 @@ def test_unversioned_files_count_and_memory_or_absent_ones_do_not(tmp_path: Path
     plain = loaded_artifact(entries, "plain")
     assert plain is not None
     assert plain.version is None
-    assert [loaded_artifact(entries, name) for name in ("memory", "table", "unknown")] == [None, None, None]
+    folder = DataCatalog({"folder": JSONDataset(filepath=str(tmp_path))})
+    assert loaded_artifact(folder, "folder") is None
+    assert [loaded_artifact(entries, name) for name in ("memory", "table")] == [None, None]
 
 
 def test_the_hash_of_a_folder_covers_names_and_bytes(tmp_path: Path) -> None:
     def fingerprint(**files: str) -> str:
-        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        store = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder = store / "v1" / store.name
         (folder / "sub").mkdir(parents=True)
         for name, text in files.items():
             (folder / "sub" / name).write_text(text)
-        artifact = loaded_artifact(DataCatalog({"folder": JSONDataset(filepath=str(folder))}), "folder")
+        dataset = JSONDataset(filepath=str(store), version=Version(None, None))
+        artifact = loaded_artifact(DataCatalog({"folder": dataset}), "folder")
         assert artifact is not None
         return artifact.sha256
 

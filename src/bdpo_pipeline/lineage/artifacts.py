@@ -63,13 +63,15 @@ def artifact_not_after(catalog: CatalogProtocol[str, Any], name: str, newest: st
 
 
 def _artifact(name: str, dataset: AbstractVersionedDataset[Any, Any], version: str | None) -> Artifact | None:
-    path = dataset._filepath if version is None else dataset._get_versioned_path(version)
-    return _measured(name, Path(path), version)
+    if version is None:
+        return _unversioned(name, dataset)
+    return _measured(name, Path(dataset._get_versioned_path(version)), version)
 
 
 def _unversioned(name: str, dataset: Any) -> Artifact | None:
+    # A folder without versions, such as the raw data, may be huge; ingestion hashes the files that it reads.
     path = getattr(dataset, "_filepath", None)
-    return _measured(name, Path(path), None) if path else None
+    return _measured(name, Path(path), None) if path and Path(path).is_file() else None
 
 
 def _measured(name: str, path: Path, version: str | None) -> Artifact | None:

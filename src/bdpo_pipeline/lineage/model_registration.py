@@ -1,5 +1,6 @@
 """The adapter as a version of a registered model, with signature, base model and lineage."""
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ def register_adapter(store: RunStore, run: str, trained: TrainedAdapter, tags: M
         mlflow.pyfunc.save_model(
             folder,
             python_model=str(Path(__file__).with_name("registered_model.py")),
-            code_paths=[str(_PACKAGE)],
+            code_paths=[_model_code(Path(scratch))],
             artifacts={"adapter": trained.adapter.path, "base_model": trained.base_model.path},
             model_config={"base_model_path": None, "dtype": trained.dtype, "attention": "sdpa"},
             signature=_signature(),
@@ -71,6 +72,14 @@ def register_adapter(store: RunStore, run: str, trained: TrainedAdapter, tags: M
         name, logged.artifact_location, run_id=run, tags=dict(tags), model_id=logged.model_id
     )
     return str(version.version)
+
+
+def _model_code(folder: Path) -> str:
+    """Return a copy of this package with nothing but `models`, which imports nothing else of it."""
+    package = folder / _PACKAGE.name
+    shutil.copytree(_PACKAGE / "models", package / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(_PACKAGE / "__init__.py", package)
+    return str(package)
 
 
 def _signature() -> Any:

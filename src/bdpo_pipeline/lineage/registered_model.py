@@ -1,7 +1,7 @@
 """The code of the registered model: an adapter on its base model, from prompts to responses.
 
-MLflow runs this file when it loads the model ("models from code": nothing is pickled). The model carries this package beside
-it, so it loads where only torch, transformers and peft are installed.
+MLflow runs this file when it loads the model ("models from code": nothing is pickled). The model carries
+`bdpo_pipeline.models` beside it, so it loads where only MLflow, torch, transformers and peft are installed.
 """
 
 import json

@@ -1,3 +1,5 @@
-from bdpo_pipeline.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS, HOOKS
+from bdpo_pipeline.lineage.tracking import TrackingHook
+from bdpo_pipeline.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
 
-__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "HOOKS"]
+__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS"]
+HOOKS = (TrackingHook(),)

@@ -1,0 +1,56 @@
+"""A guard that Kedro lacks: a parameter group that no node uses is an error, not silence."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+
+
+class UnknownParameterError(ValueError):
+    """A parameter that nothing uses, so most likely a misspelt one."""
+
+
+class ParameterNamesHook:
+    """Stops a run whose parameters hold an unknown top-level name, from a file or from ``--params``.
+
+    Names within a group are checked by its type; see :class:`bdpo_pipeline.parameters.ParameterGroup`.
+    """
+
+    def __init__(self) -> None:
+        self._globals: set[str] = set()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note the names in globals.yml, which ``--params`` may override, too."""
+        self._globals = set(context.config_loader["globals"])
+
+    @hook_impl
+    def after_catalog_created(self, parameters: dict[str, Any]) -> None:
+        """Compare the names that are given with those that are used.
+
+        Raises:
+            UnknownParameterError: naming the parameter and what it may have been meant to be.
+        """
+        check_names(parameters.get("parameters", {}), _used_groups() | self._globals)
+
+
+def check_names(given: dict[str, Any], known: set[str]) -> None:
+    """Raise an error for the first given name that is not known.
+
+    Raises:
+        UnknownParameterError: naming the parameter and what it may have been meant to be.
+    """
+    for name in sorted(set(given) - known):
+        close = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        raise UnknownParameterError(
+            f"no node uses the parameter {name!r} (from conf/*/parameters*.yml or --params). {hint}"
+            f"Known: {', '.join(sorted(known))}."
+        )
+
+
+def _used_groups() -> set[str]:
+    inputs = {name for pipeline in pipelines.values() for name in pipeline.all_inputs()}
+    return {name.removeprefix("params:").partition(".")[0] for name in inputs if name.startswith("params:")}

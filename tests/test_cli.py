@@ -1,0 +1,74 @@
+"""What a user meets on the command line."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bdpo_pipeline.hooks import UnknownParameterError, check_names
+
+
+def children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_listing_the_pipelines_takes_less_than_a_second_of_cpu() -> None:
+    command = [str(Path(sys.executable).with_name("kedro")), "registry", "list"]
+    taken = []
+    for _ in range(3):
+        before = children_seconds()
+        output = subprocess.check_output(command, cwd=Path(__file__).parents[1], text=True)
+        taken.append(children_seconds() - before)
+    assert "- training" in output
+    assert min(taken) < 1.0, taken
+
+
+@pytest.mark.parametrize(
+    ("parameter", "named"),
+    [
+        ("training.lerning_rate=1", "lerning_rate"),
+        ("compute.dtyp=bfloat16", "dtyp"),
+        ("trainin.epochs=3", "Did you mean 'training'?"),
+        ("data_rot=elsewhere", "Did you mean 'data_root'?"),
+    ],
+)
+def test_a_misspelt_parameter_stops_before_any_node(run_kedro, tmp_path, parameter: str, named: str) -> None:
+    done = run_kedro("run", "--env", "test", "--params", f"data_root={tmp_path},{parameter}")
+    assert done.returncode != 0
+    assert named in done.stdout
+    assert "Running node" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("training:\n  optimiser:\n    lerning_rate: 0.1\n", "lerning_rate"),
+        ("trainin:\n  epochs: 3\n", "Did you mean 'training'?"),
+    ],
+)
+def test_a_misspelt_name_in_a_file_stops_before_any_node(
+    run_kedro, tmp_path, content: str, named: str
+) -> None:
+    root = Path(__file__).parents[1]
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    for part in ("base", "logging.yml"):
+        (conf / part).symlink_to(root / "conf" / part)
+    (conf / "mine").mkdir()
+    (conf / "mine" / "parameters.yml").write_text(content)
+    data = tmp_path / "data"
+    done = run_kedro("run", "--conf-source", str(conf), "--env", "mine", "--params", f"data_root={data}")
+    assert done.returncode != 0
+    assert named in done.stdout
+    assert "Running node" not in done.stdout
+    assert not data.exists()
+
+
+def test_known_names_pass_and_unknown_ones_without_a_likeness_list_what_is_known() -> None:
+    check_names({"training": {}, "seed": 1}, {"training", "seed", "compute"})
+    with pytest.raises(UnknownParameterError, match=r"'zzz'.*Known: seed, training\.$"):
+        check_names({"zzz": 1}, {"training", "seed"})
