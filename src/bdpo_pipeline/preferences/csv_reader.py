@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,6 @@ class _Lines:
 
 def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
     """Yield the records below the header line, each with the header's names as fields."""
-    csv.field_size_limit(max_row_bytes)
     lines = _Lines(path, max_row_bytes)
     records = csv.reader(lines, strict=True)
     header: list[str] | None = None
@@ -49,7 +49,8 @@ def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
         first_line = records.line_num + 1
         cells: list[str] = []
         try:
-            cells = next(records)
+            with _field_limit(max_row_bytes):
+                cells = next(records)
             text, defect = lines.text, lines.defect
         except StopIteration:
             break
@@ -66,6 +67,16 @@ def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
             yield _to_row(number, header, cells, text, defect)
     if lines.ended_early is not None:
         yield RawRow(number + 1, {}, None, lines.ended_early)
+
+
+@contextmanager
+def _field_limit(limit: int) -> Iterator[None]:
+    """Bound a field for the time of one read: the csv module keeps one limit for the whole process."""
+    before = csv.field_size_limit(limit)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _to_row(number: int, header: list[str], cells: list[str], text: bytes, defect: RowError | None) -> RawRow:
