@@ -130,3 +130,16 @@ def test_unanimous_pairs_are_not_certainty() -> None:
     value, low, high = clustered_proportion([True] * 6, [0, 0, 1, 1, 2, 2], seed=1)
     assert (value, high) == (1.0, pytest.approx(1.0))
     assert low == pytest.approx(wilson_interval(3, 3).low)
+
+
+def test_interval_of_unequal_clusters_is_that_of_drawing_whole_prompts() -> None:
+    rng = np.random.default_rng(4)
+    sizes = rng.integers(1, 12, 60)
+    groups = [rng.normal(size / 6, 1, size) for size in sizes]
+    values = np.concatenate(groups)
+    clusters = np.repeat(np.arange(60), sizes)
+    drawn = [np.concatenate([groups[i] for i in rng.integers(0, 60, 60)]).mean() for _ in range(4000)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    estimate = clustered_mean(list(values), list(clusters), seed=1, resamples=4000)
+    # BCa shifts a percentile interval a little; a twelfth of its width is far less than what a wrong unit would do.
+    assert estimate[1:] == pytest.approx((low, high), abs=(high - low) / 12)
