@@ -95,6 +95,8 @@ def funnel_plot(stages: list[tuple[str, int]]) -> Plot:
     )
     figure = make_figure([bars], "rows left", "", height=90 + 28 * len(stages), showlegend=False)
     figure.update_yaxes(autorange="reversed")
+    # Room for the number behind the longest bar, on a narrow page too.
+    figure.update_xaxes(range=[0, 1.25 * max(rows)])
     return Plot(
         name="funnel",
         title="Rows left after each step",

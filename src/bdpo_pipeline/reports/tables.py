@@ -222,7 +222,10 @@ _DIAGNOSTICS = {
 
 def diagnostics_table(diagnostics: Mapping[str, Any]) -> Table:
     """Return the diagnostics of comprehension with a sentence on each."""
-    rows = [[name, _plain(value), _DIAGNOSTICS.get(name, "")] for name, value in flatten(diagnostics)]
+    rows = [
+        [name.replace("_", " ").replace(".", ", "), _plain(value), _DIAGNOSTICS.get(name, "")]
+        for name, value in flatten(diagnostics)
+    ]
     return Table(
         "Diagnostics of comprehension.", ["Name", "Value", "What it says"], rows, numeric=frozenset({1})
     )
