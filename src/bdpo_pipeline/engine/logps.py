@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from bdpo_pipeline.engine.head import token_logps
 from bdpo_pipeline.engine.layout import Batch, Row, build_batch
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ def response_logps(model: nn.Module, batch: Batch) -> Tensor:
         attention_mask=batch.attention_mask,
         use_cache=False,
     ).last_hidden_state
-    logits = head(hidden.flatten(0, 1)[batch.sources]).float()
-    token_logps = logits.gather(-1, batch.targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
-    return torch.stack([logps.sum() for logps in token_logps.split(batch.lengths)])
+    logps = token_logps(head, hidden.flatten(0, 1)[batch.sources], batch.targets)
+    return torch.stack([part.sum() for part in logps.split(batch.lengths)])
 
 
 def check_supported(model: nn.Module, device: torch.device, longest: int) -> None:

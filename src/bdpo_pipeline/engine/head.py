@@ -1,0 +1,57 @@
+"""Log-probs of given tokens from hidden states, without ever holding the logits of all places at once.
+
+A vocabulary of 50k in fp32 takes 200 kB a place, so the logits of one batch outweigh everything else in memory. Where the head is frozen,
+as under LoRA, its gradient with respect to a hidden state h is known in the forward pass already:
+
+    d log p(y | h) / d h = W_y - sum_v p(v | h) W_v
+
+so each chunk of logits is used for both and dropped, at the cost of the two matrix products that the plain way takes, too.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_LOGIT_BYTES = 64 << 20
+
+
+def token_logps(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Return log p(target | hidden) of each place, fp32, ``[places]``.
+
+    Args:
+        head: the language model head, ``[places, width]`` to ``[places, vocabulary]``.
+        hidden: ``[places, width]``.
+        targets: token ids, ``[places]``.
+    """
+    if isinstance(head, nn.Linear) and not any(p.requires_grad for p in head.parameters()):
+        logps: Tensor = _FrozenHead.apply(hidden, head.weight, head.bias, targets)
+        return logps
+    logits = head(hidden).float()
+    return _gather(logits, targets) - logits.logsumexp(-1)
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        rows = max(1, _LOGIT_BYTES // (4 * weight.shape[0]))
+        logps = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for part in torch.arange(len(hidden)).split(rows):
+            places = slice(int(part[0]), int(part[-1]) + 1)
+            logits = nn.functional.linear(hidden[places], weight, bias).float()
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            logps[places] = _gather(logits, targets[places]) - normaliser.squeeze(-1)
+            if slopes is not None:
+                probabilities = logits.sub_(normaliser).exp_().to(weight.dtype)
+                slopes[places] = weight[targets[places]] - probabilities @ weight
+        ctx.slopes = slopes
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        return (gradient[:, None] * ctx.slopes).to(ctx.slopes.dtype), None, None, None
+
+
+def _gather(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.gather(-1, targets[:, None]).squeeze(-1)
