@@ -1,8 +1,10 @@
 import json
 import re
+import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +133,12 @@ def test_text_from_data_stays_text(page: str, hostile_run: RunArtifacts) -> None
     assert hostile.count("script") == harmless.count("script")
     assert hostile.count("img") == hostile.count("b") == 0
     assert "<script>document.title='owned'</script>" in hostile.text
+
+
+def test_every_template_ships_with_the_package() -> None:
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {pattern.removeprefix("**/*") for pattern in patterns["bdpo_pipeline"]}
+    templates = list((root / "src/bdpo_pipeline/reports/templates").iterdir())
+    assert len(templates) == 4
+    assert {path.suffix for path in templates} <= shipped
