@@ -12,7 +12,7 @@ _POINTS = 1500
 def comprehension_plots(
     comprehension: DataFrame, reference_logps: DataFrame, seed: int = 0
 ) -> dict[str, Plot]:
-    """Return the plots of comprehension by name.
+    """Return the plots of comprehension by name, over the training pairs as in the diagnostics.
 
     Args:
         comprehension: `comprehension` as in docs/artifacts.md; MI in nats per token.
@@ -22,6 +22,7 @@ def comprehension_plots(
     Returns:
         ``comprehension_by_side``, ``comprehension_imbalance``, ``comprehension_and_length``, ``chosen_share``.
     """
+    comprehension = comprehension[comprehension["split"] == "train"]
     plots = [
         _by_side(comprehension),
         _imbalance(comprehension),
@@ -82,7 +83,7 @@ def _against_length(comprehension: DataFrame, reference_logps: DataFrame, seed: 
             y=shown[f"{side}_mi"].round(4).tolist(),
             mode="markers",
             name=side,
-            marker={"color": colour, "size": 5, "opacity": 0.45, "symbol": symbol},
+            marker={"color": colour, "size": 5, "opacity": 0.7, "symbol": symbol},
             hovertemplate="%{x} tokens, %{y:.3f} nats per token<extra>" + side + "</extra>",
         )
         for side, colour, symbol in (("chosen", CHOSEN, "circle"), ("rejected", REJECTED, "diamond-open"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from .artifacts import RunArtifacts
 from .formatting import count, duration, number, size
-from .tables import Table, heldout_table, safety_table, sources_table
+from .tables import Table, files_table, heldout_table, safety_table, sources_table
 from .verdict import headline_slice, heldout_sentences, safety_sentences
 
 
@@ -44,6 +44,7 @@ def render_model_card(run: RunArtifacts) -> str:
         heldout=heldout_table(run.heldout_metrics),
         safety=safety_table(run.safety_metrics),
         sources=sources_table(run.ingestion_summary),
+        files=files_table(run.ingestion_summary),
     )
     return card
 

@@ -18,6 +18,7 @@ from .samples import choose_samples
 from .tables import (
     account_table,
     diagnostics_table,
+    files_table,
     funnel_table,
     heldout_table,
     pairs_table,
@@ -65,6 +66,7 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
             },
             data={
                 "sources": sources_table(run.ingestion_summary),
+                "files": files_table(run.ingestion_summary),
                 "account": account_table(account),
                 "funnel_plot": funnel_plot(rows_left(run.ingestion_summary, run.filtering_funnel)),
                 "funnel": funnel_table(run.filtering_funnel),

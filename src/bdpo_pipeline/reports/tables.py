@@ -109,38 +109,36 @@ def safety_table(metrics: DataFrame) -> Table:
 
 
 def sources_table(ingestion_summary: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the sources of the pairs with licence, hash and rows."""
+    """Return the sources of the pairs with licence and rows."""
     rows = [
         [
             source["name"],
-            source.get("file") or f"{source.get('hub')} @ {source.get('revision')}",
             source["licence"],
-            size(source["bytes"]),
             count(source["rows_read"]),
             count(source["pairs"]),
             count(source["quarantined"]),
             count(source["no_preference"]),
+        ]
+        for source in ingestion_summary
+    ]
+    header = ["Source", "Licence", "Rows read", "Pairs", "Quarantined", "No preference"]
+    return Table("Where the pairs came from.", header, rows, numeric=frozenset({2, 3, 4, 5}))
+
+
+def files_table(ingestion_summary: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the file or hub data set of each source with its hash."""
+    rows = [
+        [
+            source["name"],
+            source["file"] or f"{source['hub']} @ {source['revision']}",
+            size(source["bytes"]),
             source["sha256"] or DASH,
         ]
         for source in ingestion_summary
     ]
-    header = [
-        "Source",
-        "File",
-        "Licence",
-        "Size",
-        "Rows read",
-        "Pairs",
-        "Quarantined",
-        "No preference",
-        "SHA-256",
-    ]
+    header = ["Source", "File", "Size", "SHA-256"]
     return Table(
-        "Where the pairs came from.",
-        header,
-        rows,
-        numeric=frozenset(range(3, 8)),
-        monospace=frozenset({1, 8}),
+        "The very bytes that were read.", header, rows, numeric=frozenset({2}), monospace=frozenset({3})
     )
 
 
