@@ -53,7 +53,7 @@ def make_parameters(**groups: Any) -> FilteringParameters:
     open_groups = {
         "length": {"max_prompt_tokens": 2000, "min_response_tokens": 1, "max_response_tokens": 2000},
         "split": {"validation_share": 0, "heldout_share": 0},
-        **{name: unbounded for name in ("train", "validation", "heldout")},
+        **dict.fromkeys(("train", "validation", "heldout"), unbounded),
     }
     merged = {**base, **open_groups}
     for name, change in groups.items():

@@ -49,7 +49,10 @@ def test_special_token_and_refused_messages_do_not_stop_the_others(tokenizer, pa
     import copy
 
     strict = copy.deepcopy(tokenizer)
-    strict.chat_template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+    strict.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ m.content }}<|im_end|>{% endfor %}"
+    )
     system = pair() | {
         "prompt": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
     }

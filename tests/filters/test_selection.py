@@ -1,5 +1,6 @@
 """The stages together, on real text and a real tokenizer."""
 
+import itertools
 import random
 from collections import Counter
 
@@ -93,16 +94,14 @@ def test_funnel_chains_and_accounts(run_selection, pair):
     pairs = different_pairs(pair, 60)
     for row in pairs[::2]:
         row |= {"rejected_is_safe": False}
-    pairs += pairs[:7] + [pair("Unsafe?", "Do it.", "No.", chosen_is_safe=False)]
+    pairs += [*pairs[:7], pair("Unsafe?", "Do it.", "No.", chosen_is_safe=False)]
     size = {"max_pairs": 6, "max_pairs_per_prompt": 1, "unsafe_query_share": 0.5}
     split = {"validation_share": 0.3, "heldout_share": 0.3}
     selection = run_selection(pairs, train=size, validation=size, heldout=size, split=split)
     lines = selection.funnel
     common = [line for line in lines if ":" not in line["stage"]][:-3]
     assert common[0]["rows_in"] == len(pairs)
-    assert all(
-        after["rows_in"] == before["rows_out"] for before, after in zip(common, common[1:], strict=False)
-    )
+    assert all(after["rows_in"] == before["rows_out"] for before, after in itertools.pairwise(common))
     last = {line["stage"]: line for line in lines[-3:]}
     assert list(last) == ["train", "validation", "heldout"]
     assert sum(line["rows_in"] for line in last.values()) == common[-1]["rows_out"]

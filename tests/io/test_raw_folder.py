@@ -16,13 +16,13 @@ def test_paths_are_found_below_the_folder_or_absolute(tmp_path):
 def test_absent_file_names_source_path_and_fix(tmp_path):
     folder = RawFolderDataset(filepath=str(tmp_path)).load()
     with pytest.raises(
-        ValueError, match="source 'mine': no file 'nowhere.jsonl' in .*give a path below raw_root"
+        ValueError, match=r"source 'mine': no file 'nowhere.jsonl' in .*give a path below raw_root"
     ):
         folder.find("nowhere.jsonl", "source 'mine'")
 
 
 def test_absent_folder_and_saving_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="set raw_root in globals.yml"):
+    with pytest.raises(DatasetError, match=r"set raw_root in globals\.yml"):
         RawFolderDataset(filepath=str(tmp_path / "nowhere")).load()
     with pytest.raises(DatasetError, match="never written"):
         RawFolderDataset(filepath=str(tmp_path)).save(tmp_path)

@@ -1,17 +1,24 @@
 import copy
 import gc
+import tempfile
 
 import pyarrow as pa
 import pytest
 
+from bdpo_pipeline.io import tables
 from bdpo_pipeline.io.schemas import get_schema
 from bdpo_pipeline.io.tables import TableWriter
 
 SCHEMA = pa.schema([pa.field("number", pa.int64(), nullable=False), pa.field("text", pa.string())])
 
 
-def write(rows: int, rows_per_group: int = 10):
-    with TableWriter(SCHEMA, rows_per_group) as writer:
+@pytest.fixture(autouse=True)
+def _small_groups(monkeypatch):
+    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 8)
+
+
+def write(rows: int):
+    with TableWriter(SCHEMA) as writer:
         for number in range(rows):
             writer.append({"number": number, "text": str(number) if number % 2 else None})
         return writer.finish()
@@ -32,7 +39,7 @@ def test_batches_are_bounded_and_hold_the_asked_columns():
 
 
 def test_rows_and_batches_keep_their_order():
-    with TableWriter(SCHEMA, rows_per_group=4) as writer:
+    with TableWriter(SCHEMA) as writer:
         writer.append({"number": 0, "text": "a"})
         writer.append_batch(pa.record_batch([[1, 2], ["b", "c"]], schema=SCHEMA))
         writer.append({"number": 3, "text": "d"})
@@ -43,7 +50,7 @@ def test_rows_and_batches_keep_their_order():
 def test_small_batches_are_gathered_into_row_groups():
     from pyarrow import parquet
 
-    with TableWriter(SCHEMA, rows_per_group=8) as writer:
+    with TableWriter(SCHEMA) as writer:
         for number in range(16):
             writer.append_batch(pa.record_batch([[number], ["x"]], schema=SCHEMA))
         table = writer.finish()
@@ -61,11 +68,11 @@ def test_temporary_file_goes_with_its_last_handle():
     assert not path.exists()
 
 
-def test_unfinished_file_goes_with_the_context():
+def test_unfinished_file_goes_with_the_context(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ZeroDivisionError), TableWriter(SCHEMA) as writer:
-        path = writer._path
         writer.append({"number": 1 // 0, "text": ""})
-    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_required_value_is_refused():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_BATCH = 4096
+ROWS_PER_GROUP = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +72,11 @@ class TableWriter:
     Leaving the context without ``finish``, on an error say, removes the file.
     """
 
-    def __init__(self, schema: "pa.Schema", rows_per_group: int = 2 * ROWS_PER_BATCH):
+    def __init__(self, schema: "pa.Schema"):
         from pyarrow import parquet
 
         self._path = Path(tempfile.gettempdir()) / f"bdpo-{uuid4().hex}.parquet"
         self._schema = schema
-        self._rows_per_group = rows_per_group
         self._rows: list[Mapping[str, Any]] = []
         self._batches: list[pa.RecordBatch] = []
         self._writer = parquet.ParquetWriter(self._path, schema, compression="zstd")
@@ -85,7 +85,7 @@ class TableWriter:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row, a value for every column of the schema."""
         self._rows.append(row)
-        if len(self._rows) >= self._rows_per_group:
+        if len(self._rows) >= ROWS_PER_GROUP:
             self._pack_rows()
             self._write()
 
@@ -93,7 +93,7 @@ class TableWriter:
         """Add a record batch of the same schema, after the rows appended so far."""
         self._pack_rows()
         self._batches.append(batch)
-        if sum(pending.num_rows for pending in self._batches) >= self._rows_per_group:
+        if sum(pending.num_rows for pending in self._batches) >= ROWS_PER_GROUP:
             self._write()
 
     def finish(self) -> StoredTable:
