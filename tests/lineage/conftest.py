@@ -96,25 +96,24 @@ def _wait_for(url: str, process: subprocess.Popen, seconds: float = 120) -> None
 
 
 @pytest.fixture(scope="session")
-def ask_registered_model() -> Callable[..., str]:
-    """Load a registered model in a fresh process, as if this project were not installed, and answer a prompt."""
+def ask_registered_model() -> Callable[..., list[str]]:
+    """Load a registered model in a fresh process, as if this project were not installed, and answer prompts."""
     script = """
 import json, sys, mlflow
 sys.path[:] = [place for place in sys.path if not place.endswith("/src")]
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
-uri, name, prompt, tokens = sys.argv[1:]
+uri, name, tokens, *prompts = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 model = mlflow.pyfunc.load_model(f"models:/{name}/1")
-answers = model.predict([{"prompt": prompt}], params={"max_new_tokens": int(tokens)})
+answers = model.predict([{"prompt": prompt} for prompt in prompts], params={"max_new_tokens": int(tokens)})
 import bdpo_pipeline
 assert "/code/bdpo_pipeline/" in bdpo_pipeline.__file__, bdpo_pipeline.__file__
 print(json.dumps(answers))
 """
 
-    def ask(uri: str, name: str, prompt: str, tokens: int, cwd: Path) -> str:
-        command = [sys.executable, "-c", script, uri, name, prompt, str(tokens)]
+    def ask(uri: str, name: str, *prompts: str, tokens: int, cwd: Path) -> list[str]:
+        command = [sys.executable, "-c", script, uri, name, str(tokens), *prompts]
         output = subprocess.check_output(command, cwd=cwd, text=True, stderr=subprocess.STDOUT)
-        [answer] = json.loads(output.splitlines()[-1])
-        return answer
+        return json.loads(output.splitlines()[-1])
 
     return ask

@@ -179,7 +179,8 @@ def test_the_registered_model_answers_as_peft_does_and_holds_no_pickle(
     )
     output = model.generate(**ids, max_new_tokens=8, do_sample=False)
     expected = tokenizer.decode(output[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert ask_registered_model(toy.tracking_uri, "toy_adapter", "Is it safe?", 8, tmp_path) == expected
+    answers = ask_registered_model(toy.tracking_uri, "toy_adapter", "Is it safe?", tokens=8, cwd=tmp_path)
+    assert answers == [expected]
 
     stored = Path(client.get_model_version("toy_adapter", "1").source)
     suffixes = {path.suffix for path in stored.rglob("*") if path.is_file()}
@@ -250,7 +251,7 @@ def test_a_server_takes_runs_and_model_and_its_death_is_one_warning(
     assert run.info.status == "FINISHED"
     assert len(MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")) == 3
     assert MlflowClient(uri).get_model_version("toy_adapter", "1").run_id == run.info.run_id
-    assert isinstance(ask_registered_model(uri, "toy_adapter", "Hello?", 4, tmp_path), str)
+    assert len(ask_registered_model(uri, "toy_adapter", "Hello?", tokens=4, cwd=tmp_path)) == 1
 
     before = len(list((toy.data_root / "safety_metrics.csv").iterdir()))
     done = toy.run("--pipelines", "evaluation", tracking_uri=uri, **{"evaluation.fail": f"kill {process}"})
