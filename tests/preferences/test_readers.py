@@ -157,6 +157,12 @@ def test_hub_rows_come_through_datasets(tmp_path):
     assert [row.number for row in found] == [1, 2, 3, 4, 5]
 
 
+def test_absent_hub_split_says_what_to_check(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"a": "b"}\n')
+    with pytest.raises(ValueError, match=r"split tomorrow\) cannot be read: .*check the names and the connection"):
+        next(read_hub(str(tmp_path), "main", None, "tomorrow"))
+
+
 @settings(max_examples=60, deadline=None)
 @given(content=st.binary(max_size=400), suffix=st.sampled_from(["jsonl", "jsonl.gz", "csv.gz"]))
 def test_no_bytes_whatever_stop_a_reader(tmp_path_factory, content, suffix):

@@ -33,10 +33,20 @@ def read_file(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
 
 
 def read_hub(name: str, revision: str, subset: str | None, split: str) -> Iterator[RawRow]:
-    """Stream the rows of a hub data set through ``datasets``; nothing is kept on disk."""
+    """Stream the rows of a hub data set through ``datasets``; the data is not kept on disk.
+
+    Raises:
+        ValueError: there is no such data set, subset, split or revision, or the hub cannot be reached.
+    """
     from datasets import load_dataset
 
-    rows = load_dataset(name, name=subset, split=split, revision=revision, streaming=True)
+    try:
+        rows = load_dataset(name, name=subset, split=split, revision=revision, streaming=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"hub data set {name}@{revision} (subset {subset}, split {split}) cannot be read: {error}; "
+            "check the names and the connection, or download it and give `path`"
+        ) from error
     for number, fields in enumerate(rows, start=1):
         yield RawRow(number, fields)
 
