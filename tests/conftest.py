@@ -85,3 +85,12 @@ def run_pipeline() -> Callable[..., dict[str, Any]]:
 
 def _session(parameters: dict[str, Any]) -> KedroSession:
     return KedroSession.create(project_path=ROOT, env="test", runtime_params=parameters)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """`tiny_model("qwen2")` gives the `base_model` artifact of a tiny random model of that type."""
+    from bdpo_pipeline.models.prepare import ModelSource, prepare_base_model
+
+    store = tmp_path_factory.mktemp("models")
+    return lambda architecture: prepare_base_model(ModelSource("tiny_random", architecture), store)

@@ -1,7 +1,7 @@
 """Log-probs of given tokens from hidden states, without ever holding the logits of all places at once.
 
-A vocabulary of 50k in fp32 takes 200 kB a place, so the logits of one batch outweigh everything else in memory. Where the head is frozen,
-as under LoRA, its gradient with respect to a hidden state h is known in the forward pass already:
+A vocabulary of 50k in fp32 takes 200 kB a place, so the logits of one batch outweigh everything else in memory. Where the head is
+frozen, as under LoRA, its gradient with respect to a hidden state h is known in the forward pass already:
 
     d log p(y | h) / d h = W_y - sum_v p(v | h) W_v
 

@@ -1,0 +1,201 @@
+"""Training through the real launcher: what the layout, the processes, and a kill must not change."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from bdpo_pipeline.engine.launcher import WorkerError, run_job
+
+HISTORY = ("loss", "rewards/chosen", "rewards/margins", "logps/rejected", "grad_norm")
+
+
+def adapter(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same_training(one, other, atol):
+    (result, folder), (other_result, other_folder) = one, other
+    for row, other_row in zip(result["history"], other_result["history"], strict=True):
+        assert (row["step"], row["split"]) == (other_row["step"], other_row["split"])
+        for name in HISTORY:
+            if name in row:
+                assert row[name] == pytest.approx(other_row[name], abs=10 * atol, rel=1e-4)
+    tensors, other_tensors = adapter(folder), adapter(other_folder)
+    assert tensors.keys() == other_tensors.keys()
+    for name, value in tensors.items():
+        np.testing.assert_allclose(value, other_tensors[name], atol=atol, rtol=0)
+
+
+def test_history_has_every_step_and_evaluation(train, job):
+    result, folder = train(job())
+    history = result["history"]
+    # 14 training pairs, 4 a step, the last of an epoch with 2: 4 steps an epoch.
+    assert [row["step"] for row in history if row["split"] == "train"] == list(range(8))
+    assert [row["step"] for row in history if row["split"] == "validation"] == [2, 4, 6, 8]
+    assert result["steps"] == 8
+    assert history[-2]["num_tokens"] > history[0]["num_tokens"] > 0
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (4, 8)
+
+
+def test_training_lowers_the_loss(train, job):
+    result, _ = train(job(epochs=6))
+    losses = [row["loss"] for row in result["history"] if row["split"] == "train"]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_micro_batches_change_nothing(train, job):
+    assert_same_training(train(job(tokens_per_batch=1)), train(job(tokens_per_batch=4000)), 1e-5)
+
+
+def test_two_processes_with_uneven_shards_train_the_same_adapter(train, job):
+    # Steps of 3 and 2 pairs over two processes, and one step with a single pair: one process has none.
+    one, two = train(job(pairs_per_step=3)), train(job(pairs_per_step=3, processes=2))
+    assert two[0]["processes"] == 2
+    assert two[0]["distributed_type"] == "MULTI_CPU"
+    assert_same_training(one, two, 1e-5)
+
+
+def test_same_job_again_gives_the_same_bytes(train, job):
+    _, folder = train(job(lora=job().lora.__class__(4, 8, 0.1, "all-linear")))
+    first = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    _, folder = train(job(lora=job().lora.__class__(4, 8, 0.1, "all-linear")))
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == first
+
+
+def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path):
+    # With dropout and early stopping, so that their state is part of what must survive.
+    wanted = job(epochs=8, lora=job().lora.__class__(4, 8, 0.1, "all-linear"), early_stopping_patience=50)
+    result, folder = train(wanted)
+    expected = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    history = result["history"]
+    (folder / "result.json").unlink()
+    for checkpoint in folder.glob("checkpoint-*"):
+        for path in checkpoint.iterdir():
+            path.unlink()
+        checkpoint.rmdir()
+
+    kills = 0
+
+    def kill_at_step_five(event):
+        nonlocal kills
+        if event["event"] == "metrics" and event["step"] == 5 and not kills:
+            kills += 1
+            for pid in worker_pids(folder):
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match="was ended by signal 9"):
+        train(wanted, on_event=kill_at_step_five)
+    resumed, _ = train(wanted)
+    assert kills == 1
+    assert resumed["resumed_from_step"] >= 4
+    assert resumed["history"] == history
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == expected
+
+
+def test_early_stopping_keeps_the_best_adapter(train, job):
+    # A learning rate at which validation pairs with random labels get worse soon.
+    optimiser = job().optimiser.__class__(0.1, 0.0, 0.0, "constant_with_warmup", 10.0)
+    result, _ = train(job(epochs=30, evaluate_every=1, early_stopping_patience=2, optimiser=optimiser))
+    losses = {row["step"]: row["loss"] for row in result["history"] if row["split"] == "validation"}
+    assert result["stopped_early"]
+    assert result["best_step"] == min(losses, key=losses.get)
+    assert result["steps"] == result["best_step"] + 2
+
+
+def test_zero_adapter_has_loss_log_two_where_the_reference_is_the_base(tiny_model, job, tmp_path, pairs):
+    from bdpo_pipeline.cache.scoring import Item, score_through_cache
+    from bdpo_pipeline.cache.store import LogprobStore
+
+    responses = pairs.ragged["responses"]
+    items = [Item(pairs.ragged["contexts"][i // 2], response) for i, response in enumerate(responses)]
+    base = tiny_model("llama")
+    scores = score_through_cache(
+        items, base, job().compute, LogprobStore(tmp_path / "cache.sqlite"), tmp_path
+    )
+    reference = np.array(scores.logps).reshape(-1, 2)
+    flat = pairs.flat | {"reference_chosen": reference[:, 0], "reference_rejected": reference[:, 1]}
+    result, _ = run_job(job(epochs=1), tmp_path, ragged=pairs.ragged, flat=flat)
+    assert result["step_0_loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_remedy(train, job):
+    # Infinite coefficients stand for any cause.
+    with pytest.raises(WorkerError, match=r"step 0: loss nan.*Lower training.learning_rate"):
+        train(job(options={"beta": float("nan")}))
+
+
+def test_worker_errors_reach_the_caller(train, job):
+    with pytest.raises(WorkerError, match="no objective 'dppo'; there are: bdpo, dpo"):
+        train(job(objective="dppo", options={}))
+
+
+def test_failing_process_takes_the_others_down_with_its_cause(train, job):
+    with pytest.raises(WorkerError, match="Target modules"):
+        train(job(processes=2, lora=job().lora.__class__(4, 8, 0.0, ["no_such_module"])))
+
+
+def test_killed_caller_leaves_no_worker(tiny_model, tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from conftest import make_job, make_pairs\n"
+        "from bdpo_pipeline.engine.launcher import run_job\n"
+        "pairs = make_pairs()\n"
+        "run_job(make_job(sys.argv[2], epochs=10_000, processes=2), Path(sys.argv[3]), ragged=pairs.ragged, flat=pairs.flat)\n"
+    )
+    arguments = [str(Path(__file__).parent), tiny_model("llama")["path"], str(tmp_path)]
+    caller = subprocess.Popen([sys.executable, "-c", script, *arguments])
+    try:
+        wait_for(lambda: list(tmp_path.glob("train-*/checkpoint-*")), 120)
+        assert worker_pids(tmp_path)
+    finally:
+        caller.send_signal(signal.SIGKILL)
+        caller.wait()
+    wait_for(lambda: not worker_pids(tmp_path), 30)
+
+
+def test_interrupted_caller_leaves_no_worker(train, job, tmp_path):
+    started = threading.Event()
+
+    def interrupt(event):
+        if event["event"] == "metrics" and not started.is_set():
+            started.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(job(epochs=10_000), on_event=interrupt)
+    assert started.is_set()
+    assert not worker_pids(tmp_path)
+
+
+def worker_pids(folder: Path) -> list[int]:
+    """Processes that name the folder in their command line, this one's callers aside."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if "bdpo_pipeline.engine.worker" in command and str(folder) in command and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
