@@ -54,6 +54,7 @@ def test_parameters_are_flat_and_each_run_has_those_that_it_used(first) -> None:
         "training.objective.name": "bdpo",
         "training.objective.beta": "0.1",
         "training.hub_token": "***",
+        "training.interrupt_at": "null",
     }
     assert first["training"].data.params == training
     assert first["evaluation"].data.params == {"evaluation.fail": "null"}
@@ -221,14 +222,16 @@ def test_an_error_fails_the_runs_and_names_its_first_line(toy, first) -> None:
     assert {run.data.tags["error"] for run in runs.values()} == {"ValueError: two pairs have no tokens"}
 
 
-def test_an_interrupt_kills_the_runs(toy, first) -> None:
-    done = toy.run("--pipelines", "evaluation", **{"evaluation.fail": "interrupt"})
+def test_an_interrupt_kills_the_runs_and_keeps_the_curve_so_far(toy, first, client) -> None:
+    done = toy.run("--pipelines", "training", **{"training.steps": "50", "training.interrupt_at": "40"})
     assert done.returncode != 0
     runs = runs_by_name(toy.tracking_uri)
     assert {name: run.info.status for name, run in runs.items()} == {
         "session": "KILLED",
-        "evaluation": "KILLED",
+        "training": "KILLED",
     }
+    losses = client.get_metric_history(runs["training"].info.run_id, "train/loss")
+    assert sorted(metric.step for metric in losses) == list(range(1, 41))
 
 
 def test_a_missing_server_is_one_warning_and_the_run_goes_on(toy, first) -> None:

@@ -19,6 +19,7 @@ class TrainingParameters(ParameterGroup):
     steps: int
     objective: Objective
     hub_token: str | None
+    interrupt_at: int | None
 
 
 class EvaluationParameters(ParameterGroup):
@@ -74,6 +75,8 @@ def train(
         values = {"loss": 1 / step, "rewards/margins": 0.1 * step, "grad_norm": None}
         rows.append({"step": step, "split": "train", **values, "rewards/accuracies": 0.5})
         publish({"event": "metrics", "split": "train", "step": step, "values": values})
+        if step == parameters.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
         publish(
             {"event": "progress", "task": "train", "done": step, "total": parameters.steps, "seconds": 0.1}
         )
@@ -94,8 +97,6 @@ def score(adapter: Path, pairs: DataFrame, parameters: EvaluationParameters) -> 
 
     if parameters.fail == "error":
         raise ValueError("two pairs have no tokens\nand this is a second line")
-    if parameters.fail == "interrupt":
-        os.kill(os.getpid(), signal.SIGINT)
     if parameters.fail and parameters.fail.startswith("kill "):
         os.killpg(int(parameters.fail.removeprefix("kill ")), signal.SIGKILL)
     heldout = pd.DataFrame(
