@@ -26,6 +26,10 @@ def test_listing_the_pipelines_takes_less_than_a_second_of_cpu() -> None:
     assert min(taken) < 1.0, taken
 
 
+def test_the_whole_chain_of_the_test_environment_takes_less_than_a_minute(chain) -> None:
+    assert chain.seconds < 60
+
+
 @pytest.mark.parametrize(
     ("parameter", "named"),
     [
