@@ -159,7 +159,9 @@ def test_hub_rows_come_through_datasets(tmp_path):
 
 def test_absent_hub_split_says_what_to_check(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"a": "b"}\n')
-    with pytest.raises(ValueError, match=r"split tomorrow\) cannot be read: .*check the names and the connection"):
+    with pytest.raises(
+        ValueError, match=r"split tomorrow\) cannot be read: .*check the names and the connection"
+    ):
         next(read_hub(str(tmp_path), "main", None, "tomorrow"))
 
 
