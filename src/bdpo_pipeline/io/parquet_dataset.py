@@ -125,7 +125,9 @@ def _write_table(data: Any, expected: "pa.Schema", name: str, path: Path) -> Non
     for field in expected:
         empty = table.column(field.name).null_count
         if empty and not field.nullable:
-            raise DatasetError(f"column {field.name!r} has {empty} rows without a value; accepted: {field.type}")
+            raise DatasetError(
+                f"column {field.name!r} has {empty} rows without a value; accepted: {field.type}"
+            )
     parquet.write_table(table.cast(expected), path, compression="zstd")
 
 
@@ -133,7 +135,9 @@ def _from_frame(frame: Any, expected: "pa.Schema", name: str) -> "pa.Table":
     import pyarrow as pa
 
     if not hasattr(frame, "columns"):
-        raise DatasetError(f"cannot save {type(frame).__name__}; accepted: StoredTable, pyarrow Table, DataFrame")
+        raise DatasetError(
+            f"cannot save {type(frame).__name__}; accepted: StoredTable, pyarrow Table, DataFrame"
+        )
     accepted = ", ".join(expected.names)
     for column in expected.names:
         if column not in frame.columns:
