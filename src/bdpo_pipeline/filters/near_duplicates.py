@@ -13,75 +13,71 @@ if TYPE_CHECKING:
 # The standard error of the estimated similarity is sqrt(s (1 - s) / 64): 0.05 at s = 0.8.
 PERMUTATIONS = 64
 # 16 bands of 4: a couple of similarity s is looked at with probability 1 - (1 - s^4)^16, which is 0.9998 at 0.8.
-ROWS_PER_BAND = 4
+# Four places of 16 bits are one 64-bit key.
+BANDS = 16
 # Within a band's bucket a row is compared with so many best rows and so many neighbours: linear in the size of the bucket.
 COMPARED = 8
 _COUPLES_AT_ONCE = 1 << 16
 
 
-def sign(shingles: Sequence[Sequence[str]], seed: int) -> "NDArray[np.uint32]":
-    """Return MinHash signatures of sets of shingles, shape (rows, PERMUTATIONS)."""
+def sign(shingles: Sequence[Sequence[str]], seed: int) -> "NDArray[np.uint16]":
+    """Return MinHash signatures of sets of shingles, shape (rows, PERMUTATIONS).
+
+    Only the low 16 bits of each minimum are kept (b-bit minwise hashing, Li and Koenig 2010): half the memory, and places of
+    different sets agree by chance once in 65,536.
+    """
     import numpy as np
     from rensa import RMinHash
 
     matrix = RMinHash.digest_matrix_from_token_sets([list(row) for row in shingles], PERMUTATIONS, seed)
-    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(shingles), PERMUTATIONS)
+    signatures = np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(shingles), PERMUTATIONS)
+    return (signatures & 0xFFFF).astype(np.uint16)
 
 
 def find_better_neighbour(
-    signatures: "NDArray[np.uint32]", level: "NDArray[np.int64]", threshold: float
+    signatures: "NDArray[np.uint16]", rows: "NDArray[np.int64]", level: "NDArray[np.int64]", threshold: float
 ) -> "NDArray[np.int64]":
-    """Return for each row the index of a kept near duplicate of a strictly lower level, or -1 where the row is kept.
+    """Return for each row the kept near duplicate of a strictly lower level, or -1 where the row itself is kept.
 
     A row is dropped where some row of a lower level is at least ``threshold`` similar to it; this is repeated on what is left
     until nothing more is dropped, so a second application drops nothing. The order of rows does not matter.
 
     Args:
-        signatures: shape (n, PERMUTATIONS).
-        level: shape (n,); the lowest level is kept. Rows of one level never drop each other.
+        signatures: shape (m, PERMUTATIONS), in one block of memory.
+        rows: indices into ``signatures`` of the rows to compare, shape (n,); the result names rows by them.
+        level: of each of ``rows``, shape (n,); the lowest level is kept. Rows of one level never drop each other.
         threshold: estimated Jaccard similarity from which two rows are near duplicates.
     """
     import numpy as np
 
-    better = np.full(len(level), -1, dtype=np.int64)
+    better = np.full(len(rows), -1, dtype=np.int64)
     while True:
         kept = np.flatnonzero(better < 0)
-        found = _search(signatures, level, kept, threshold)
-        if not (found >= 0).any():
-            return _follow(better)
-        better[kept] = found
+        found = _search(signatures, rows[kept], level[kept], threshold)
+        hit = found >= 0
+        if not hit.any():
+            break
+        better[kept[hit]] = kept[found[hit]]
+    return np.where(better >= 0, rows[_follow(better)], -1)
 
 
 def _search(
-    signatures: "NDArray[np.uint32]", level: "NDArray[np.int64]", rows: "NDArray[np.int64]", threshold: float
+    signatures: "NDArray[np.uint16]", rows: "NDArray[np.int64]", level: "NDArray[np.int64]", threshold: float
 ) -> "NDArray[np.int64]":
+    """Return for each place in ``rows`` the place of one near duplicate of a lower level, or -1."""
     import numpy as np
 
     found = np.full(len(rows), -1, dtype=np.int64)
-    for band in range(PERMUTATIONS // ROWS_PER_BAND):
-        keys = _band_keys(signatures, rows, band)
-        for worse, best in _candidates(keys, level[rows]):
-            open_couples = (found[worse] < 0) & (level[rows[best]] < level[rows[worse]])
+    keys = signatures.view(np.uint64)
+    for band in range(BANDS):
+        for worse, best in _candidates(keys[rows, band], level):
+            open_couples = (found[worse] < 0) & (level[best] < level[worse])
             worse, best = worse[open_couples], best[open_couples]
             for start in range(0, len(worse), _COUPLES_AT_ONCE):
                 i, j = worse[start : start + _COUPLES_AT_ONCE], best[start : start + _COUPLES_AT_ONCE]
                 same = (signatures[rows[i]] == signatures[rows[j]]).mean(axis=1) >= threshold
-                found[i[same]] = rows[j[same]]
+                found[i[same]] = j[same]
     return found
-
-
-def _band_keys(
-    signatures: "NDArray[np.uint32]", rows: "NDArray[np.int64]", band: int
-) -> "NDArray[np.uint64]":
-    import numpy as np
-
-    from bdpo_pipeline.filters.hashing import mix
-
-    part = signatures[rows, band * ROWS_PER_BAND : (band + 1) * ROWS_PER_BAND].astype(np.uint64)
-    keys = np.zeros(len(rows), dtype=np.uint64)
-    for column in part.T:
-        keys = mix(keys ^ column, band)
-    return keys
 
 
 def _candidates(
@@ -105,7 +101,7 @@ def _candidates(
 
 
 def _follow(better: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Replace each named row that was itself dropped by the one that it was dropped for."""
+    """Replace each named place that was itself dropped by the one that it was dropped for."""
     import numpy as np
 
     while True:

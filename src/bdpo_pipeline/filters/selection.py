@@ -42,7 +42,7 @@ def select_pairs(
     parameters: FilteringParameters,
     seed: int,
 ) -> Selection:
-    """Filter and split canonical pairs; memory grows by some 700 bytes a pair, whatever the length of its texts.
+    """Filter and split canonical pairs; memory grows by some 320 bytes a pair, whatever the length of its texts.
 
     Args:
         pairs: canonical rows (docs/artifacts.md).

@@ -89,11 +89,12 @@ def _compare_rows(
     funnel.drop("contradictions", rows, contradicted.astype(int), ["same pair in both orders"])
     rows = funnel.rows_in()
     better = find_better_neighbour(
-        features.pair_signature[rows],
+        features.pair_signature,
+        rows,
         _priority(features, split, rank, rows),
         parameters.near_duplicates.threshold,
     )
-    funnel.drop("near_duplicates", rows, (better >= 0).astype(int), ["nearly the same pair"], rows[better])
+    funnel.drop("near_duplicates", rows, (better >= 0).astype(int), ["nearly the same pair"], better)
 
 
 def _priority(
@@ -118,11 +119,10 @@ def _keep_splits_apart(
     _, one_of, prompt = np.unique(features.prompt_key[rows], return_index=True, return_inverse=True)
     one_of = rows[one_of]
     level = split[one_of].astype(np.int64)
-    better = find_better_neighbour(features.prompt_signature[one_of], level, parameters.prompt_leak.threshold)
-    neighbour_split = np.where(better >= 0, level[better], TRAIN)
+    better = find_better_neighbour(features.prompt_signature, one_of, level, parameters.prompt_leak.threshold)
+    codes = np.where(better >= 0, 1 + split[better].astype(np.int64), 0)
     reasons = [f"prompt nearly the same as a {name} prompt" for name in SPLIT_NAMES[:TRAIN]]
-    codes = np.where(better >= 0, 1 + neighbour_split, 0)
-    funnel.drop("prompt_leak", rows, codes[prompt], reasons, one_of[better][prompt])
+    funnel.drop("prompt_leak", rows, codes[prompt], reasons, better[prompt])
 
 
 def _cut_down(
