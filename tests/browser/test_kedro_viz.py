@@ -90,3 +90,13 @@ def test_a_table_is_previewed(viz, page, page_log, chain, screenshot) -> None:
     assert table.locator("tr:has(td)").count() == min(len(history), 50)
     screenshot("history")
     assert page_log.errors == []
+
+
+def test_a_plot_is_previewed(viz, page, page_log, screenshot) -> None:
+    open_graph(page, viz)
+    page.get_by_text("comprehension_by_side", exact=True).first.click()
+    plot = page.locator(".pipeline-metadata .js-plotly-plot").first
+    plot.wait_for()
+    assert plot.locator(".trace").count() > 0
+    screenshot("plot")
+    assert page_log.errors == []
