@@ -1,4 +1,4 @@
-"""Table types for annotations in nodes; at run time they cost no import.
+"""Table and figure types for annotations in nodes; at run time they cost no import.
 
 Kedro reads node annotations to validate typed parameters, so the names must exist at run time too.
 """
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from plotly.graph_objects import Figure
 else:
-    DataFrame = Any
+    DataFrame = Figure = Any
 
-__all__ = ["DataFrame"]
+__all__ = ["DataFrame", "Figure"]

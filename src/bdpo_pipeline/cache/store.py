@@ -44,7 +44,8 @@ class LogprobStore:
 
     def put(self, logps: Mapping[bytes, float]) -> None:
         """Store log-probs, all of them or none."""
-        rows = [(key, logp, _checksum(key, logp)) for key, logp in logps.items()]
+        # sqlite keeps a negative zero as a plain one, so that is what is summed up here: adding zero makes it so.
+        rows = [(key, logp + 0.0, _checksum(key, logp + 0.0)) for key, logp in logps.items()]
         with self._connection() as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO logps VALUES (?, ?, ?)", rows)
 

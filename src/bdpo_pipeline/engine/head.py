@@ -8,6 +8,7 @@ frozen, as under LoRA, its gradient with respect to a hidden state h is known in
 so each chunk of logits is used for both and dropped, at the cost of the two matrix products that the plain way takes, too.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,9 +26,8 @@ def token_logps(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
         targets: token ids, ``[places]``.
     """
     if isinstance(head, nn.Linear) and not any(p.requires_grad for p in head.parameters()):
-        logps: Tensor = _FrozenHead.apply(hidden, head.weight, head.bias, targets)
-        return logps
-    logits = head(hidden).float()
+        return _frozen_logps(hidden, head.weight, head.bias, targets)
+    logits: Tensor = head(hidden).float()
     return _gather(logits, targets) - logits.logsumexp(-1)
 
 
@@ -49,8 +49,12 @@ class _FrozenHead(torch.autograd.Function):
         return logps
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         return (gradient[:, None] * ctx.slopes).to(ctx.slopes.dtype), None, None, None
+
+
+# apply of an autograd function carries no types.
+_frozen_logps: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor] = _FrozenHead.apply
 
 
 def _gather(logits: Tensor, targets: Tensor) -> Tensor:

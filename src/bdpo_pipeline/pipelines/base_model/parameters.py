@@ -21,7 +21,9 @@ class BaseModelParameters(ParameterGroup):
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> "BaseModelParameters":
         if self.source == "hub" and self.revision is None:
-            raise ValueError("source hub needs `revision`, a commit hash: the id alone may mean other weights tomorrow")
+            raise ValueError(
+                "source hub needs `revision`, a commit hash: the id alone may mean other weights tomorrow"
+            )
         if self.source == "package" and self.gguf_file is None:
             raise ValueError("source package needs `gguf_file`, the file inside the package")
         return self

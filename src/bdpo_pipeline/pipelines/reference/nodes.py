@@ -7,7 +7,7 @@ from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.pipelines.reference.parameters import ComprehensionParameters, TokenisationParameters
 from bdpo_pipeline.reference import comprehension, logps, tokenisation
 from bdpo_pipeline.seeds import derive_seed
-from bdpo_pipeline.tables import DataFrame
+from bdpo_pipeline.tables import DataFrame, Figure
 
 
 def tokenise_pairs(
@@ -50,4 +50,19 @@ def compute_comprehension(
     weighting = comprehension.Weighting(**parameters.model_dump(exclude={"marginal"}))
     return comprehension.compute_comprehension(
         reference_logps, weighting, seed=derive_seed(seed, "comprehension.shuffled")
+    )
+
+
+def plot_comprehension(
+    comprehension: DataFrame, reference_logps: DataFrame, seed: int
+) -> tuple[Figure, Figure, Figure, Figure]:
+    """Draw I of each side, its imbalance, I against length, and the shares that follow."""
+    from bdpo_pipeline.reports.comprehension_plots import comprehension_plots
+
+    plots = comprehension_plots(comprehension, reference_logps, seed=seed)
+    return (
+        plots["comprehension_by_side"].figure,
+        plots["comprehension_imbalance"].figure,
+        plots["comprehension_and_length"].figure,
+        plots["chosen_share"].figure,
     )

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
-from .nodes import compute_comprehension, score_reference, tokenise_pairs
+from .nodes import compute_comprehension, plot_comprehension, score_reference, tokenise_pairs
 
 
 def create_pipeline() -> Pipeline:
@@ -26,6 +26,17 @@ def create_pipeline() -> Pipeline:
                 ["reference_logps", "params:comprehension", "params:seed"],
                 ["comprehension", "comprehension_diagnostics"],
                 name="compute_comprehension",
+            ),
+            node(
+                plot_comprehension,
+                ["comprehension", "reference_logps", "params:seed"],
+                [
+                    "comprehension_by_side",
+                    "comprehension_imbalance",
+                    "comprehension_and_length",
+                    "chosen_share",
+                ],
+                name="plot_comprehension",
             ),
         ],
         tags="reference",
