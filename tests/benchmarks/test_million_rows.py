@@ -24,8 +24,8 @@ from bdpo_pipeline.preferences.ingest import ingest
 from bdpo_pipeline.preferences.sources import PreferenceSource
 
 ROOT = Path(__file__).resolve().parents[2]
-FEWER, MORE = 1_500, 4_000
-RESPONSE_BYTES = 1_000
+FEWER, MORE = 1_000, 3_000
+RESPONSE_BYTES = 600
 
 
 def peak_of(function: Callable[[], Any]) -> int:

@@ -123,3 +123,21 @@ def test_preview_is_what_kedro_viz_reads(tmp_path):
     assert len(preview["data"]) == 4
     annotation = inspect.signature(StreamedParquetDataset.preview).return_annotation
     assert annotation.__name__ == "TablePreview"
+
+
+def test_preview_holds_plain_cells_only(tmp_path):
+    """Kedro-Viz's table cannot show an object, and shows nothing for true or false."""
+    message = {"role": "user", "content": "Grüße"}
+    row = dict.fromkeys(get_schema("pairs").names, "a") | {"source_row": 7, "harm_categories": ["Theft"]}
+    row |= {"prompt": [message], "chosen_is_safe": True, "rejected_is_safe": None}
+    row |= {"chosen_severity": 0, "rejected_severity": None}
+    with TableWriter(get_schema("pairs")) as writer:
+        writer.append(row)
+        table = writer.finish()
+    pairs = StreamedParquetDataset(filepath=str(tmp_path / "pairs.parquet"), schema="pairs")
+    pairs.save(table)
+    preview = pairs.preview()
+    shown = dict(zip(preview["columns"], preview["data"][0], strict=True))
+    assert shown["prompt"] == '[{"role": "user", "content": "Grüße"}]'
+    assert (shown["chosen_is_safe"], shown["rejected_is_safe"]) == ("true", None)
+    assert (shown["harm_categories"], shown["source_row"], shown["chosen_severity"]) == ('["Theft"]', 7, 0)

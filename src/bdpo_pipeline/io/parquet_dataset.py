@@ -1,5 +1,6 @@
 """A versioned Parquet table that is handed over as a file and read in batches."""
 
+import json
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -80,15 +81,17 @@ class StreamedParquetDataset(AbstractVersionedDataset[Any, StoredTable]):
             partial.unlink(missing_ok=True)
 
     def preview(self, nrows: int = 20) -> TablePreview:
-        """Return the first rows for Kedro-Viz."""
-        import json
-
-        import pyarrow as pa
-
+        """Return the first rows for Kedro-Viz, whose table shows plain texts and numbers only."""
         table = self.load()
-        first = [batch for batch, _ in zip(table.batches(batch_size=nrows), range(1), strict=False)]
-        frame = pa.Table.from_batches(first, schema=table.schema).to_pandas()
-        return TablePreview(json.loads(frame.to_json(orient="split", index=False)))
+        first = next(table.batches(batch_size=nrows), None)
+        rows = first.to_pylist() if first else []
+        return TablePreview(
+            {
+                "index": list(range(len(rows))),
+                "columns": table.schema.names,
+                "data": [[_show(value) for value in row.values()] for row in rows],
+            }
+        )
 
     def _exists(self) -> bool:
         try:
@@ -98,6 +101,13 @@ class StreamedParquetDataset(AbstractVersionedDataset[Any, StoredTable]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath, "schema": self._schema_name, "version": self._version}
+
+
+def _show(value: Any) -> str | float | None:
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    plain: str | float | None = value
+    return plain
 
 
 def _check_columns(found: "pa.Schema", expected: "pa.Schema", name: str) -> None:
