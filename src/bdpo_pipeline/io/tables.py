@@ -67,9 +67,9 @@ class StoredTable:
 
 
 class TableWriter:
-    """Appends rows to a temporary Parquet file; use it as a context manager, then call :meth:`finish`.
+    """Appends rows to a Parquet file in the system's temporary folder (``TMPDIR``); call :meth:`finish` within its context.
 
-    Leaving the context without ``finish``, on an error say, removes the file.
+    On the file system of ``data_root`` saving is a hard link, elsewhere a copy. Leaving the context without ``finish``, on an error say, removes the file.
     """
 
     def __init__(self, schema: "pa.Schema"):
