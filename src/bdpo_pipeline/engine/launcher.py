@@ -21,6 +21,8 @@ from bdpo_pipeline.engine.jobs import Compute, Job, to_dict
 from bdpo_pipeline.engine.tokens import save_tokens
 
 logger = logging.getLogger(__name__)
+# Where a driver shows its GPUs; asking torch would import it into the caller.
+_GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 10.0
 _PROGRESS_LOG_SECONDS = 15.0
@@ -116,7 +118,8 @@ def _started(compute: Compute, folder: Path) -> Iterator["subprocess.Popen[bytes
     """Start the worker in a session of its own; whatever ends this block ends all that runs in it."""
     # Waiting threads sleep: on busy cores, threads that spin at every barrier made a training step six to nine times slower.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"} | os.environ
-    if compute.device == "cpu":
+    if compute.device == "cpu" or (compute.device == "auto" and not any(map(Path.exists, _GPU_DEVICES))):
+        # Several processes on a CPU are started as for GPUs; this tells them that they are not.
         environment["ACCELERATE_USE_CPU"] = "true"
     guard = [sys.executable, "-m", "bdpo_pipeline.engine.supervised", str(os.getpid())]
     with (folder / "worker.log").open("wb") as log:
