@@ -69,7 +69,8 @@ class StoredTable:
 class TableWriter:
     """Appends rows to a Parquet file in the system's temporary folder (``TMPDIR``); call :meth:`finish` within its context.
 
-    On the file system of ``data_root`` saving is a hard link, elsewhere a copy. Leaving the context without ``finish``, on an error say, removes the file.
+    On the file system of ``data_root`` saving is a hard link, elsewhere a copy. Leaving the context without ``finish``,
+    on an error say, removes the file.
     """
 
     def __init__(self, schema: "pa.Schema"):
