@@ -1,6 +1,7 @@
 """What many tests share: one real run of the whole chain, and Kedro in this process for parts of it."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ class ChainRun:
     data_root: Path
     output: str
     seconds: float
+    cpu_seconds: float
 
 
 def kedro(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,11 +51,16 @@ def run_kedro() -> Callable[..., subprocess.CompletedProcess[str]]:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> ChainRun:
     """The whole chain, run once for all tests that look at what it made."""
     data_root = tmp_path_factory.mktemp("chain")
-    start = time.monotonic()
+    start, cpu = time.monotonic(), _children_cpu_seconds()
     done = kedro("run", "--env", "test", "--params", f"data_root={data_root}")
     seconds = time.monotonic() - start
     assert done.returncode == 0, done.stdout[-8000:]
-    return ChainRun(data_root, done.stdout, seconds)
+    return ChainRun(data_root, done.stdout, seconds, _children_cpu_seconds() - cpu)
+
+
+def _children_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.fixture(scope="session")

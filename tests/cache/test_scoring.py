@@ -48,21 +48,23 @@ def test_scores_are_the_models_own(score, items, tiny_model):
 
 def test_second_time_nothing_is_computed(score, items):
     first, second = score(items), score(items)
-    assert first.computed == first.requested == len(items)
+    assert first.count() == {"requested": len(items), "cached": 0, "computed": len(items)}
     assert first.forward_passes > 0
-    assert (second.computed, second.forward_passes) == (0, 0)
+    assert second.count() == {"requested": len(items), "cached": len(items), "computed": 0}
+    assert second.forward_passes == 0
     assert second.logps == first.logps
 
 
 def test_only_the_new_pair_is_computed(score, items):
     score(items)
     again = score([*items, Item([1, 2, 3], [4, 5]), Item([1, 2, 3], [6])])
-    assert (again.computed, again.forward_passes) == (2, 1)
+    assert (len(again.computed), again.forward_passes) == (2, 1)
+    assert again.count(slice(-2, None)) == {"requested": 2, "cached": 0, "computed": 2}
 
 
 def test_alike_items_are_computed_once(score, items):
     twice = score([*items, *items])
-    assert twice.computed == twice.requested == len(items)
+    assert twice.count() == {"requested": len(items), "cached": 0, "computed": len(items)}
     assert twice.logps[: len(items)] == twice.logps[len(items) :]
 
 
@@ -71,7 +73,7 @@ def test_two_processes_score_every_item_once(score, items):
 
     odd = items[:-1]
     two = score(odd, replace(COMPUTE, processes=2, threads=1))
-    assert two.computed == len(odd)
+    assert len(two.computed) == len(odd)
     assert len(two.logps) == len(odd)
 
 
@@ -102,7 +104,7 @@ def test_killed_pass_goes_on_where_it_was(score, items, tmp_path, monkeypatch):
     monkeypatch.undo()
     kept = len(store)
     assert 0 < kept < len(many)
-    assert score(many).computed == len(many) - kept
+    assert len(score(many).computed) == len(many) - kept
 
 
 def test_progress_is_published(score, items):

@@ -133,7 +133,9 @@ def test_loss_agrees(trl, ours, objective):
 )
 def test_metrics_agree(trl, ours, name):
     # A reward is beta times the difference of two fp32 sums, each known to its last digit and no better.
-    last_digit = torch.finfo(torch.float32).eps * max(abs(trl[1]["logps/chosen"]), abs(trl[1]["logps/rejected"]))
+    last_digit = torch.finfo(torch.float32).eps * max(
+        abs(trl[1]["logps/chosen"]), abs(trl[1]["logps/rejected"])
+    )
     assert ours[1]["dpo"][1][name] == pytest.approx(trl[1][name], rel=1e-5, abs=max(1e-5, BETA * last_digit))
 
 

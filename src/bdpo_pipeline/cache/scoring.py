@@ -27,12 +27,25 @@ class Item:
 
 @dataclass(frozen=True)
 class CachedScores:
-    """Log-probs in the order of the items, and what they cost."""
+    """Log-probs in the order of the items, and what they cost.
+
+    Attributes:
+        logps: log-probs, nats.
+        keys: their keys in the store; items that are alike have one key.
+        computed: keys that were not in the store.
+        forward_passes: what computing them took.
+    """
 
     logps: list[float]
-    requested: int
-    computed: int
+    keys: list[bytes]
+    computed: frozenset[bytes]
     forward_passes: int
+
+    def count(self, items: slice = slice(None)) -> dict[str, int]:
+        """Return how many different log-probs of these items were requested, found in the store, and computed."""
+        requested = set(self.keys[items])
+        computed = len(requested & self.computed)
+        return {"requested": len(requested), "cached": len(requested) - computed, "computed": computed}
 
 
 def score_through_cache(
@@ -58,7 +71,7 @@ def score_through_cache(
     if missing:
         logger.info("Reference: %d of %d log-probs are to be computed", len(missing), len(set(keys)))
         passes = _compute(missing, base_model["path"], compute, store, known, scratch)
-    return CachedScores([known[key] for key in keys], len(set(keys)), len(missing), passes)
+    return CachedScores([known[key] for key in keys], keys, frozenset(missing), passes)
 
 
 def _compute(

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bdpo_pipeline.cache.scoring import CachedScores, Item, score_through_cache
+from bdpo_pipeline.cache.scoring import Item, score_through_cache
 from bdpo_pipeline.cache.store import LogprobStore
 from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.models.encoding import encode_prompts
@@ -53,21 +53,22 @@ def score_reference(
         for responses in zip(pairs["chosen_ids"][weighted], pairs["rejected_ids"][weighted], strict=True)
         for response in responses
     ]
-    scores = score_through_cache(conditional, base_model, compute, store, scratch)
-    marginals = score_through_cache(without_query, base_model, compute, store, scratch)
+    # One job for both: a worker takes seconds to start.
+    scores = score_through_cache([*conditional, *without_query], base_model, compute, store, scratch)
+    with_query, marginals = slice(len(conditional)), slice(len(conditional), None)
     table = pairs[["pair_id", "split"]].copy()
-    table["reference_chosen_logp"] = scores.logps[0::2]
-    table["reference_rejected_logp"] = scores.logps[1::2]
-    table.loc[weighted, "marginal_chosen_logp"] = marginals.logps[0::2]
-    table.loc[weighted, "marginal_rejected_logp"] = marginals.logps[1::2]
+    table["reference_chosen_logp"] = scores.logps[with_query][0::2]
+    table["reference_rejected_logp"] = scores.logps[with_query][1::2]
+    table.loc[weighted, "marginal_chosen_logp"] = scores.logps[marginals][0::2]
+    table.loc[weighted, "marginal_rejected_logp"] = scores.logps[marginals][1::2]
     table["chosen_tokens"] = pairs["chosen_ids"].map(len).astype("int32")
     table["rejected_tokens"] = pairs["rejected_ids"].map(len).astype("int32")
     report = {
         "pairs": len(pairs),
         "marginal_context": marginal,
-        "conditional": _describe(scores),
-        "marginal": _describe(marginals),
-        "forward_passes": scores.forward_passes + marginals.forward_passes,
+        "conditional": scores.count(with_query),
+        "marginal": scores.count(marginals),
+        "forward_passes": scores.forward_passes,
         "seconds": round(time.monotonic() - started, 3),
         "cache_rows": len(store),
     }
@@ -90,12 +91,3 @@ def marginal_context(model: str, marginal: str) -> list[int]:
             f"comprehension.marginal = bos, and the tokenizer of {model} has no beginning-of-sequence token; use empty_prompt"
         )
     return [int(tokenizer.bos_token_id)]
-
-
-def _describe(scores: CachedScores) -> dict[str, int]:
-    return {
-        "requested": scores.requested,
-        "cached": scores.requested - scores.computed,
-        "computed": scores.computed,
-        "forward_passes": scores.forward_passes,
-    }
