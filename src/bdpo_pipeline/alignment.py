@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import Compute, GenerateJob, ScoreJob, TrainJob
-from bdpo_pipeline.engine.launcher import clear_job, remove_checkpoints, run_job
+from bdpo_pipeline.engine.launcher import remove_checkpoints, run_job
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,8 @@ def train_adapter(
     pairs = tokenised_pairs[tokenised_pairs["split"].isin(["train", "validation"])]
     known = reference_logps.drop(columns="split").merge(comprehension.drop(columns="split"), on="pair_id")
     table = pairs.merge(known, on="pair_id", how="left", validate="one_to_one")
-    _check_complete(table)
+    coefficients = ["chosen_coefficient", "rejected_coefficient"]
+    _check_complete(table, ["reference_chosen_logp", "reference_rejected_logp", *coefficients])
     result, folder = run_job(
         job,
         scratch,
@@ -72,13 +73,11 @@ def score_adapter(
     ragged = _ragged(pairs)
     job = ScoreJob(base_model["path"], compute, str(adapter))
     response_context = pairs.index.repeat(2).to_numpy(dtype="int64")
-    _, folder = run_job(
-        job, scratch, ragged=ragged, flat={"response_context": response_context}, on_event=keep
-    )
-    clear_job(folder)
+    run_job(job, scratch, ragged=ragged, flat={"response_context": response_context}, on_event=keep)
     scores = pairs[["pair_id"]].assign(policy_chosen_logp=logps[0::2], policy_rejected_logp=logps[1::2])
     reference = reference_logps[["pair_id", "reference_chosen_logp", "reference_rejected_logp"]]
     scores = scores.merge(reference, on="pair_id", how="left", validate="one_to_one")
+    _check_complete(scores, ["reference_chosen_logp", "reference_rejected_logp"])
     scores["reward_chosen"] = beta * (scores["policy_chosen_logp"] - scores["reference_chosen_logp"])
     scores["reward_rejected"] = beta * (scores["policy_rejected_logp"] - scores["reference_rejected_logp"])
     scores["margin"] = scores["reward_chosen"] - scores["reward_rejected"]
@@ -114,8 +113,7 @@ def generate_responses(
             publish(event)
 
     job = GenerateJob(base_model["path"], compute, str(adapter), max_new_tokens, batch_size)
-    _, folder = run_job(job, scratch, ragged={"contexts": contexts}, on_event=keep)
-    clear_job(folder)
+    run_job(job, scratch, ragged={"contexts": contexts}, on_event=keep)
     table = (
         pd.concat(parts) if parts else prompts.assign(model=[], response=[], response_tokens=[], finished=[])
     )
@@ -129,17 +127,11 @@ def _ragged(pairs: "pd.DataFrame") -> dict[str, list[Any]]:
     return {"contexts": list(pairs["prompt_ids"]), "responses": [ids for pair in both for ids in pair]}
 
 
-def _check_complete(table: "pd.DataFrame") -> None:
-    needed = [
-        "reference_chosen_logp",
-        "reference_rejected_logp",
-        "chosen_coefficient",
-        "rejected_coefficient",
-    ]
+def _check_complete(table: "pd.DataFrame", needed: list[str]) -> None:
     missing = table[table[needed].isna().any(axis=1)]
     if len(missing):
         raise ValueError(
-            f"{len(missing)} of {len(table)} pairs have no reference log-probs or coefficients "
+            f"{len(missing)} of {len(table)} pairs lack one of {', '.join(needed)} "
             f"(first: {', '.join(missing['pair_id'].head(3))}): the tables are of different runs. "
             "Run `kedro run --pipeline reference` again"
         )

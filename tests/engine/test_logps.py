@@ -112,11 +112,12 @@ def test_batches_hold_every_row_once_within_the_bound():
 def test_sliding_window_shorter_than_the_rows_is_refused(tiny_model):
     model = load_model(tiny_model("mistral")["path"], dtype="float32")
     model.config.sliding_window = 64
-    check_supported(model, torch.device("cpu"), 64)
+    # However many responses share the context of a row, it is the longest of them that counts.
+    check_supported(model, torch.device("cpu"), [Row([1] * 60, [[2] * 4] * 9)])
     with pytest.raises(
-        UnsupportedModelError, match="sliding window of 64 tokens and a row of this job takes 65"
+        UnsupportedModelError, match="of 64 tokens and a response of this job with its context takes 65"
     ):
-        check_supported(model, torch.device("cpu"), 65)
+        check_supported(model, torch.device("cpu"), [Row([1] * 60, [[2] * 4, [2] * 5])])
 
 
 def test_logits_that_the_head_alone_does_not_give_are_refused(tiny_model):
@@ -130,4 +131,4 @@ def test_logits_that_the_head_alone_does_not_give_are_refused(tiny_model):
 
     model.forward = scaled
     with pytest.raises(UnsupportedModelError, match="changes its logits"):
-        check_supported(model, torch.device("cpu"), 10)
+        check_supported(model, torch.device("cpu"), [])

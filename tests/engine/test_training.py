@@ -106,11 +106,17 @@ def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path):
 def test_early_stopping_keeps_the_best_adapter(train, job):
     # A learning rate at which validation pairs with random labels get worse soon.
     optimiser = job().optimiser.__class__(0.1, 0.0, 0.0, "constant_with_warmup", 10.0)
-    result, _ = train(job(epochs=30, evaluate_every=1, early_stopping_patience=2, optimiser=optimiser))
+    wanted = job(epochs=30, evaluate_every=1, early_stopping_patience=2, optimiser=optimiser)
+    result, folder = train(wanted)
     losses = {row["step"]: row["loss"] for row in result["history"] if row["split"] == "validation"}
     assert result["stopped_early"]
     assert result["best_step"] == min(losses, key=losses.get)
     assert result["steps"] == result["best_step"] + 2
+    # Killed after the last checkpoint and before the result, it does not train on.
+    (folder / "result.json").unlink()
+    again, _ = train(wanted)
+    assert again["history"] == result["history"]
+    assert (again["stopped_early"], again["best_step"]) == (True, result["best_step"])
 
 
 def test_zero_adapter_has_loss_log_two_where_the_reference_is_the_base(tiny_model, job, tmp_path, pairs):
@@ -130,8 +136,7 @@ def test_zero_adapter_has_loss_log_two_where_the_reference_is_the_base(tiny_mode
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_remedy(train, job):
-    # Infinite coefficients stand for any cause.
-    with pytest.raises(WorkerError, match=r"step 0: loss nan.*Lower training.learning_rate"):
+    with pytest.raises(WorkerError, match=r"step 0: loss nan.*Lower training\.optimiser\.learning_rate"):
         train(job(options={"beta": float("nan")}))
 
 

@@ -12,7 +12,7 @@ from bdpo_pipeline.cache.keys import response_key
 from bdpo_pipeline.cache.store import LogprobStore
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import Compute, ScoreJob
-from bdpo_pipeline.engine.launcher import clear_job, run_job
+from bdpo_pipeline.engine.launcher import run_job
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +94,11 @@ def _compute(
 
     contexts: dict[tuple[int, ...], int] = {}
     response_context = [contexts.setdefault(tuple(item.context), len(contexts)) for item in missing.values()]
-    result, folder = run_job(
+    result, _ = run_job(
         ScoreJob(model, compute),
         scratch,
         ragged={"contexts": list(contexts), "responses": [item.response for item in missing.values()]},
         flat={"response_context": np.array(response_context, np.int64)},
         on_event=keep,
     )
-    clear_job(folder)
     return int(result["forward_passes"])

@@ -18,6 +18,7 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
     tokenizer = load_tokenizer(job.model)
     policy: Any = load_policy(job.model, job.adapter, job.compute).to(context.device)
     policy.config.use_cache = True
+    ends = _end_tokens(policy, tokenizer)
     models = ("base",) if job.adapter is None else ("base", "adapter")
     # Prompts of like length together: less padding, and answers of a batch end at like times.
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
@@ -32,7 +33,9 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
             )
             with bare:
                 for numbers in batches:
-                    answers = _continue(policy, [prompts[i] for i in numbers], job, tokenizer, context.device)
+                    answers = _continue(
+                        policy, [prompts[i] for i in numbers], job, tokenizer, ends, context.device
+                    )
                     context.emit(
                         {
                             "event": "generations",
@@ -40,7 +43,7 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
                             "prompts": numbers,
                             "response": tokenizer.batch_decode(answers, skip_special_tokens=True),
                             "response_tokens": [len(ids) for ids in answers],
-                            "finished": [bool(ids) and ids[-1] == tokenizer.eos_token_id for ids in answers],
+                            "finished": [bool(ids) and ids[-1] in ends for ids in answers],
                         }
                     )
                     advance(len(numbers))
@@ -48,7 +51,12 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
 
 
 def _continue(
-    policy: Any, prompts: list[list[int]], job: GenerateJob, tokenizer: Any, device: torch.device
+    policy: Any,
+    prompts: list[list[int]],
+    job: GenerateJob,
+    tokenizer: Any,
+    ends: set[int],
+    device: torch.device,
 ) -> list[list[int]]:
     input_ids, attention_mask = _pad_left(prompts, tokenizer.pad_token_id)
     whole: Tensor = policy.generate(
@@ -56,10 +64,18 @@ def _continue(
         attention_mask=attention_mask.to(device),
         max_new_tokens=job.max_new_tokens,
         do_sample=False,
+        # Greedy means the likeliest token, whatever penalty the model's own settings ship.
+        repetition_penalty=1.0,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=sorted(ends),
     )
-    return [_cut_after_end(ids, tokenizer.eos_token_id) for ids in whole[:, input_ids.shape[1] :].tolist()]
+    return [_cut_after_end(ids, ends) for ids in whole[:, input_ids.shape[1] :].tolist()]
+
+
+def _end_tokens(policy: Any, tokenizer: Any) -> set[int]:
+    """Return all tokens that end an answer: the tokenizer's, and those that the model's own settings name."""
+    own = policy.generation_config.eos_token_id
+    return {tokenizer.eos_token_id, *(own if isinstance(own, list) else [] if own is None else [own])}
 
 
 def _pad_left(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -69,5 +85,5 @@ def _pad_left(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _cut_after_end(ids: list[int], end: int) -> list[int]:
-    return ids[: ids.index(end) + 1] if end in ids else ids
+def _cut_after_end(ids: list[int], ends: set[int]) -> list[int]:
+    return next((ids[: place + 1] for place, token in enumerate(ids) if token in ends), ids)

@@ -1,6 +1,7 @@
 """The one way to run a job: worker processes started, followed by their events, and ended with everything they started."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bdpo_pipeline.engine.events import Event, publish
-from bdpo_pipeline.engine.jobs import Compute, Job, to_dict
+from bdpo_pipeline.engine.jobs import Compute, Job, TrainJob, to_dict
 from bdpo_pipeline.engine.tokens import save_tokens
 
 logger = logging.getLogger(__name__)
@@ -53,13 +54,26 @@ def run_job(
         on_event: called with every event of the worker, in order for each process.
 
     Returns:
-        The worker's result, and the job's folder with the files that it wrote. The caller removes the folder once it has kept what
-        it needs (:func:`clear_job`).
+        The worker's result, and the job's folder with the files that it wrote. Only the folder of a training job stays.
 
     Raises:
         WorkerError: a worker failed or vanished.
     """
-    folder = _prepare_folder(job, scratch, ragged, flat or {})
+    scratch.mkdir(parents=True, exist_ok=True)
+    partial = scratch / f".tokens-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        save_tokens(partial, ragged, flat or {})
+        text = json.dumps(to_dict(job), sort_keys=True, indent=1)
+        digest = hashlib.sha256(text.encode() + partial.read_bytes()).hexdigest()[:16]
+        folder = scratch / f"{job.task}-{digest}"
+        with _alone(folder):
+            _prepare_folder(folder, text, partial)
+            return _run(job, folder, on_event), folder
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _run(job: Job, folder: Path, on_event: Callable[[Event], None]) -> dict[str, Any]:
     started = time.monotonic()
     with _started(job.compute, folder) as process:
         error = _follow(process, folder, on_event)
@@ -67,12 +81,21 @@ def run_job(
         raise WorkerError(_describe_failure(job, process.returncode, error, folder))
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     logger.info("%s done in %.1f s", job.task.capitalize(), time.monotonic() - started)
-    return result, folder
+    if not isinstance(job, TrainJob):
+        shutil.rmtree(folder)
+    return result
 
 
-def clear_job(folder: Path) -> None:
-    """Remove the folder of a job whose results are kept elsewhere."""
-    shutil.rmtree(folder)
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other run does this very job; the lock goes with the process that holds it, however that ends."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("Another run is doing the same job in %s; waiting for it", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -81,27 +104,17 @@ def remove_checkpoints(folder: Path) -> None:
         shutil.rmtree(checkpoint)
 
 
-def _prepare_folder(
-    job: Job,
-    scratch: Path,
-    ragged: Mapping[str, Sequence[Sequence[int]]],
-    flat: Mapping[str, NDArray[Any]],
-) -> Path:
-    scratch.mkdir(parents=True, exist_ok=True)
-    partial = scratch / f".tokens-{os.getpid()}-{time.monotonic_ns()}"
-    save_tokens(partial, ragged, flat)
-    text = json.dumps(to_dict(job), sort_keys=True, indent=1)
-    digest = hashlib.sha256(text.encode() + partial.read_bytes()).hexdigest()[:16]
-    folder = scratch / f"{job.task}-{digest}"
+def _prepare_folder(folder: Path, job: str, tokens: Path) -> None:
     if (folder / "result.json").exists():
         # The job was done before and is asked for again: done afresh, it shows the same or that something is not determined.
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     for stale in [*folder.glob("events-*.jsonl"), folder / "worker.log"]:
         stale.unlink(missing_ok=True)
-    partial.replace(folder / "tokens.safetensors")
-    (folder / "job.json").write_text(text)
-    return folder
+    for torn in folder.glob(".checkpoint-*"):
+        shutil.rmtree(torn)
+    tokens.replace(folder / "tokens.safetensors")
+    (folder / "job.json").write_text(job)
 
 
 def _command(compute: Compute, folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Summed log-probs of responses: the one numerical path of training, reference and evaluation passes."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,30 +33,30 @@ def response_logps(model: nn.Module, batch: Batch) -> Tensor:
     return torch.stack([part.sum() for part in logps.split(batch.lengths)])
 
 
-def check_supported(model: nn.Module, device: torch.device, longest: int) -> None:
+def check_supported(model: nn.Module, device: torch.device, rows: Sequence[Row]) -> None:
     """Compare the engine's layout and head with the model's own forward pass, once, on a few tokens.
 
     Args:
         model: the base model or a PEFT model around it.
         device: where it is.
-        longest: most places that a row of this job takes.
+        rows: the job's rows.
 
     Raises:
         UnsupportedModelError: they differ (some architectures scale or cap their logits), or the model attends through a sliding
-            window shorter than the rows.
+            window shorter than a context with its response.
     """
     config: Any = _base(model).config
     window = getattr(config, "sliding_window", None)
+    longest = max((len(row.context) + len(r) for row in rows for r in row.responses), default=0)
     if window is not None and getattr(config, "use_sliding_window", True) and window < longest:
         raise UnsupportedModelError(
-            f"{config.model_type} attends through a sliding window of {window} tokens and a row of this job takes {longest}: "
+            f"{config.model_type} attends through a sliding window of {window} tokens and a response of this job with its context "
+            f"takes {longest}: "
             "lower the length bounds (filtering, tokenisation) below the window"
         )
-    rows = [Row([1, 2, 3], [[4, 5], [6, 7, 8]])]
-    batch = build_batch(rows).to(device)
-    whole = [
-        torch.tensor([[*row.context, *response]], device=device) for row in rows for response in row.responses
-    ]
+    probe = Row([1, 2, 3], [[4, 5], [6, 7, 8]])
+    batch = build_batch([probe]).to(device)
+    whole = [torch.tensor([[*probe.context, *response]], device=device) for response in probe.responses]
     with torch.no_grad():
         ours = response_logps(model, batch)
         theirs = torch.stack([_plain_logp(model, ids, 3) for ids in whole])

@@ -55,7 +55,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         target_modules=job.lora.target_modules,
         seed=job.seeds["adapter"],
     ).to(context.device)
-    check_supported(policy, context.device, max(row.tokens for row in data.rows))
+    check_supported(policy, context.device, data.rows)
     trainable = [p for p in policy.parameters() if p.requires_grad]
     steps_per_epoch = math.ceil(len(training) / job.pairs_per_step)
     steps = steps_per_epoch * job.epochs
@@ -68,9 +68,10 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
     for _ in range(state.step):
         schedule.step()
-    resumed_from, start, stopped_early = state.step, time.monotonic(), False
+    resumed_from, start, trained = state.step, time.monotonic(), 0
+    stopped_early = _out_of_patience(state, job.early_stopping_patience)
 
-    with context.progress("train", (steps - state.step) * job.pairs_per_step) as advance:
+    with context.progress("train", steps - state.step) as advance:
         while state.step < steps and not stopped_early:
             epoch, place = divmod(state.step, steps_per_epoch)
             order = _shuffle(training, job.seeds["order"] + epoch)
@@ -87,8 +88,8 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             grad_norm = torch.nn.utils.clip_grad_norm_(trainable, spec.max_grad_norm)
             if not math.isfinite(values["loss"]) or not torch.isfinite(grad_norm):
                 raise DivergedError(
-                    f"step {state.step}: loss {values['loss']}, gradient norm {float(grad_norm)}. Lower training.learning_rate "
-                    "or objective.options.beta; the checkpoint before this step is kept"
+                    f"step {state.step}: loss {values['loss']}, gradient norm {float(grad_norm)}. "
+                    "Lower training.optimiser.learning_rate or objective.options.beta"
                 )
             learning_rate = schedule.get_last_lr()[0]
             optimiser.step()
@@ -102,12 +103,15 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             }
             _record(state, context, "train", state.step / steps_per_epoch, values)
             state.step += 1
-            advance(job.pairs_per_step)
+            trained += len(pairs)
+            advance(1)
 
             if validation and (state.step % job.evaluate_every == 0 or state.step == steps):
                 values = evaluate(policy, data, validation, loss_of, beta, job, context)
                 _record(state, context, "validation", state.step / steps_per_epoch, values)
-                stopped_early = _remember_best(state, values["loss"], policy, job.early_stopping_patience)
+                if job.early_stopping_patience is not None:
+                    _remember_best(state, values["loss"], policy)
+                stopped_early = _out_of_patience(state, job.early_stopping_patience)
             if context.accelerator.is_main_process and (
                 state.step % job.checkpoint_every == 0 or stopped_early
             ):
@@ -118,7 +122,6 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     seconds = time.monotonic() - start
     if context.accelerator.is_main_process:
         policy.save_pretrained(context.folder / "adapter")  # type: ignore[operator]
-    pairs_trained = (state.step - resumed_from) * job.pairs_per_step
     return {
         "history": state.history,
         "beta": beta,
@@ -132,7 +135,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         "validation_pairs": len(validation),
         "resumed_from_step": resumed_from,
         "seconds": seconds,
-        "pairs_per_second": pairs_trained / seconds if seconds else None,
+        "pairs_per_second": trained / seconds if seconds else None,
     }
 
 
@@ -217,13 +220,14 @@ def _record(
         context.emit({"event": "metrics", "split": split, "step": state.step, "values": values})
 
 
-def _remember_best(state: TrainingState, loss: float, policy: torch.nn.Module, patience: int | None) -> bool:
-    """Keep the weights of the lowest validation loss; return whether it has not fallen for ``patience`` evaluations."""
-    if patience is None:
-        return False
+def _remember_best(state: TrainingState, loss: float, policy: torch.nn.Module) -> None:
+    """Keep the weights of the lowest validation loss."""
     if state.best_loss is None or loss < state.best_loss:
         state.best_loss, state.best_step, state.waited = loss, state.step, 0
         state.best_weights = trainable_weights(policy)
     else:
         state.waited += 1
-    return state.waited >= patience
+
+
+def _out_of_patience(state: TrainingState, patience: int | None) -> bool:
+    return patience is not None and state.waited >= patience

@@ -8,8 +8,12 @@ _BLOCK = 1 << 22
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
-    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
 )
 
 

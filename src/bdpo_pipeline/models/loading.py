@@ -12,6 +12,9 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        # Padding is masked wherever it stands, so any token will do.
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 

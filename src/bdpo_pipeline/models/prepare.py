@@ -54,7 +54,7 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_text())
     return {
         "path": str(folder),
-        "name": wanted.name if wanted.gguf_file is None else f"{wanted.name}/{wanted.gguf_file}",
+        "name": f"{wanted.name}/{wanted.gguf_file}" if wanted.source == "package" else wanted.name,
         "source": wanted.source,
         "revision": wanted.revision,
         "licence": wanted.licence,
@@ -162,11 +162,13 @@ def _with_chat_template(folder: Path, template: Path, store: Path) -> Path:
     if not template.is_file():
         raise ModelNotFoundError(f"base_model.chat_template names {template}, which is not a file")
 
+    template_name = "chat_template.jinja"
+
     def convert(target: Path) -> None:
         for path in folder.iterdir():
-            if path.suffix in {".safetensors", ".json", ".model"}:
+            if path.name != template_name and not path.is_dir():
                 (target / path.name).symlink_to(path.resolve())
-        shutil.copyfile(template, target / "chat_template.jinja")
+        shutil.copyfile(template, target / template_name)
 
     name = f"{hash_weights(folder)[:16]}-{hash_file(template)[:8]}"
     return _convert_once(store / name, convert, f"{folder.name} with {template.name}")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bdpo_pipeline.parameters import ParameterGroup
 
@@ -26,3 +26,12 @@ class ComprehensionParameters(ParameterGroup):
     control: Literal["none", "shuffled", "reversed", "length"]
     floor: float = Field(gt=0)
     clip: tuple[float, float]
+
+    @field_validator("clip")
+    @classmethod
+    def _clip_holds_a_half(cls, clip: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < clip[0] <= 0.5 <= clip[1] < 1:
+            raise ValueError(
+                f"clip = {list(clip)}: it takes a lower bound in (0, 0.5] and an upper bound in [0.5, 1)"
+            )
+        return clip
