@@ -101,3 +101,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict
 
     store = tmp_path_factory.mktemp("models")
     return lambda architecture: prepare_base_model(ModelSource("tiny_random", architecture), store)
+
+
+@pytest.fixture(scope="session")
+def worker_pids() -> Callable[[Path], list[int]]:
+    """`worker_pids(folder)` gives the living worker processes whose job lies in the folder."""
+
+    def find(folder: Path) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if "bdpo_pipeline.engine.worker" in command and str(folder) in command and state != "Z":
+                found.append(int(entry.name))
+        return found
+
+    return find

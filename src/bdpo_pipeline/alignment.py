@@ -30,6 +30,11 @@ def train_adapter(
     table = pairs.merge(known, on="pair_id", how="left", validate="one_to_one")
     coefficients = ["chosen_coefficient", "rejected_coefficient"]
     _check_complete(table, ["reference_chosen_logp", "reference_rejected_logp", *coefficients])
+    if job.early_stopping_patience is not None and not (table["split"] == "validation").any():
+        raise ValueError(
+            "training.early_stopping_patience is set and there is no validation pair to watch: raise "
+            "filtering.split.validation_share or filtering.validation.max_pairs, or set the patience to null"
+        )
     result, folder = run_job(
         job,
         scratch,

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,13 +87,13 @@ def test_two_processes_agree_with_one(items, tiny_model, tmp_path):
     np.testing.assert_allclose(run(2).logps, run(1).logps, atol=1e-4)
 
 
-def test_killed_pass_goes_on_where_it_was(score, items, tmp_path, monkeypatch):
+def test_killed_pass_goes_on_where_it_was(score, tmp_path, items, monkeypatch, worker_pids):
     store = LogprobStore(tmp_path / "cache.sqlite")
     put = LogprobStore.put
 
     def put_and_kill(self, logps):
         put(self, logps)
-        for pid in _workers(tmp_path):
+        for pid in worker_pids(tmp_path):
             os.kill(pid, signal.SIGKILL)
 
     monkeypatch.setattr(LogprobStore, "put", put_and_kill)
@@ -114,16 +113,3 @@ def test_progress_is_published(score, items):
     end()
     last = [event for event in seen if event["event"] == "progress"][-1]
     assert last["done"] == last["total"] == len(items)
-
-
-def _workers(folder: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if "bdpo_pipeline.engine.worker" in command and str(folder) in command:
-                found.append(int(entry.name))
-    return found

@@ -73,7 +73,7 @@ def test_same_job_again_gives_the_same_bytes(train, job):
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == first
 
 
-def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path):
+def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path, worker_pids):
     # With dropout and early stopping, so that their state is part of what must survive.
     wanted = job(epochs=8, lora=job().lora.__class__(4, 8, 0.1, "all-linear"), early_stopping_patience=50)
     result, folder = train(wanted)
@@ -150,7 +150,7 @@ def test_failing_process_takes_the_others_down_with_its_cause(train, job):
         train(job(processes=2, lora=job().lora.__class__(4, 8, 0.0, ["no_such_module"])))
 
 
-def test_killed_caller_leaves_no_worker(tiny_model, tmp_path):
+def test_killed_caller_leaves_no_worker(tiny_model, tmp_path, worker_pids):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
@@ -170,7 +170,7 @@ def test_killed_caller_leaves_no_worker(tiny_model, tmp_path):
     wait_for(lambda: not worker_pids(tmp_path), 30)
 
 
-def test_interrupted_caller_leaves_no_worker(train, job, tmp_path):
+def test_interrupted_caller_leaves_no_worker(train, job, tmp_path, worker_pids):
     started = threading.Event()
 
     def interrupt(event):
@@ -182,21 +182,6 @@ def test_interrupted_caller_leaves_no_worker(train, job, tmp_path):
         train(job(epochs=10_000), on_event=interrupt)
     assert started.is_set()
     assert not worker_pids(tmp_path)
-
-
-def worker_pids(folder: Path) -> list[int]:
-    """Processes that name the folder in their command line, this one's callers aside."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
-                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if "bdpo_pipeline.engine.worker" in command and str(folder) in command and state != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 def wait_for(condition, seconds):

@@ -93,3 +93,16 @@ def test_template_that_refuses_the_roles_is_named(tokenizer):
 def test_special_tokens_in_content_are_found(tokenizer, content):
     assert find_special_token(tokenizer, content) in content
     assert find_special_token(tokenizer, content.replace("|", "!")) is None
+
+
+def test_tokenizer_without_a_pad_token_gets_one(tiny_model, tmp_path):
+    import json
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model("llama")["path"], folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["pad_token"] = None
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id

@@ -2,6 +2,6 @@
 
 from bdpo_pipeline.objectives import bdpo, dpo  # registers them
 from bdpo_pipeline.objectives.batch import PairBatch
-from bdpo_pipeline.objectives.registry import Need, Objective, bind_loss, get_objective, resolve_options
+from bdpo_pipeline.objectives.registry import bind_loss, resolve_options
 
-__all__ = ["Need", "Objective", "PairBatch", "bdpo", "bind_loss", "dpo", "get_objective", "resolve_options"]
+__all__ = ["PairBatch", "bdpo", "bind_loss", "dpo", "resolve_options"]

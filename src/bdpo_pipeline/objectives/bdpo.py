@@ -4,12 +4,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bdpo_pipeline.objectives.batch import PairBatch
-from bdpo_pipeline.objectives.registry import Need, objective
+from bdpo_pipeline.objectives.registry import objective
 
 PLACEMENTS = ("reward", "gradient")
 
 
-@objective("bdpo", needs=frozenset({Need.REFERENCE, Need.COEFFICIENTS}))
+@objective("bdpo")
 def bdpo(batch: PairBatch, *, beta: float = 0.1, placement: str = "reward") -> Tensor:
     """Return -log sigmoid(u) per pair, with each response's log-ratio scaled by its coefficient a_k.
 

@@ -4,10 +4,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bdpo_pipeline.objectives.batch import PairBatch
-from bdpo_pipeline.objectives.registry import Need, objective
+from bdpo_pipeline.objectives.registry import objective
 
 
-@objective("dpo", needs=frozenset({Need.REFERENCE}))
+@objective("dpo")
 def dpo(batch: PairBatch, *, beta: float = 0.1, label_smoothing: float = 0.0) -> Tensor:
     """Return -log sigmoid(beta (D_w - D_l)) per pair.
 

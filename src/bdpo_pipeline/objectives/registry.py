@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from torch import Tensor
@@ -13,34 +12,25 @@ from bdpo_pipeline.objectives.batch import PairBatch
 LossFunction = Callable[..., Tensor]
 
 
-class Need(Enum):
-    """What an objective needs computed before training; nothing else is."""
-
-    REFERENCE = "reference"
-    COEFFICIENTS = "coefficients"
-
-
 @dataclass(frozen=True)
 class Objective:
     """A per-pair loss: ``loss(batch, **options)`` returns ``[pairs]``, of which the engine takes the mean."""
 
-    name: str
     loss: LossFunction
-    needs: frozenset[Need]
     defaults: Mapping[str, Any]
 
 
 _objectives: dict[str, Objective] = {}
 
 
-def objective(name: str, *, needs: frozenset[Need]) -> Callable[[LossFunction], LossFunction]:
+def objective(name: str) -> Callable[[LossFunction], LossFunction]:
     """Register the decorated loss function; its keyword-only arguments are its options, all with defaults."""
 
     def register(loss: LossFunction) -> LossFunction:
         options = [
             p for p in inspect.signature(loss).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY
         ]
-        _objectives[name] = Objective(name, loss, needs, {p.name: p.default for p in options})
+        _objectives[name] = Objective(loss, {p.name: p.default for p in options})
         return loss
 
     return register
