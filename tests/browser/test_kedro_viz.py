@@ -28,8 +28,7 @@ def site(chain, run_kedro, tmp_path_factory) -> Path:
     (project / "src").mkdir()
     (project / "src" / "bdpo_pipeline").symlink_to(ROOT / "src" / "bdpo_pipeline")
     shutil.copytree(ROOT / "conf", project / "conf")
-    with (project / "conf" / "test" / "globals.yml").open("a") as settings:
-        settings.write(f"\ndata_root: {chain.data_root}\n")
+    (project / "conf" / "test" / "globals.yml").write_text(f"data_root: {chain.data_root}\n")
     done = run_kedro("viz", "build", "--include-previews", cwd=project, KEDRO_ENV="test")
     assert "Failed to build" not in done.stdout, done.stdout
     assert (project / "build" / "index.html").is_file(), done.stdout
