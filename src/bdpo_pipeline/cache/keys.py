@@ -3,8 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-
 # Raised when the engine's arithmetic changes in a way that moves log-probs by more than rounding.
 ENGINE_NUMERICS = 1
 
@@ -16,6 +14,8 @@ def response_key(
 
     The learning rate, the pair that the response stands in, or the path of the model may change without touching it.
     """
+    import numpy as np
+
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{ENGINE_NUMERICS}/{weights_sha256}/{dtype}/{attention}/{len(context)}/".encode())
     digest.update(np.asarray(context, np.int32).tobytes())

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bdpo_pipeline.cache.keys import response_key
 from bdpo_pipeline.cache.store import LogprobStore
 from bdpo_pipeline.engine.events import Event, publish
@@ -82,6 +80,8 @@ def _compute(
     known: dict[bytes, float],
     scratch: Path,
 ) -> int:
+    import numpy as np
+
     keys = list(missing)
 
     def keep(event: Event) -> None:

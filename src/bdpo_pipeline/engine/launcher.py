@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import Compute, Job, TrainJob, to_dict
-from bdpo_pipeline.engine.tokens import save_tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 # Where a driver shows its GPUs; asking torch would import it into the caller.
@@ -38,7 +38,7 @@ def run_job(
     scratch: Path,
     *,
     ragged: Mapping[str, Sequence[Sequence[int]]],
-    flat: Mapping[str, NDArray[Any]] | None = None,
+    flat: "Mapping[str, NDArray[Any]] | None" = None,
     on_event: Callable[[Event], None] = publish,
 ) -> tuple[dict[str, Any], Path]:
     """Run a job in worker processes and wait for it.
@@ -59,6 +59,8 @@ def run_job(
     Raises:
         WorkerError: a worker failed or vanished.
     """
+    from bdpo_pipeline.engine.tokens import save_tokens
+
     scratch.mkdir(parents=True, exist_ok=True)
     partial = scratch / f".tokens-{os.getpid()}-{time.monotonic_ns()}"
     try:
