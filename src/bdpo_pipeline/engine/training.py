@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,6 +64,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     optimiser = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
     loss_of = bind_loss(job.objective, job.options)
     beta = float(resolve_options(job.objective, job.options).get("beta", 1.0))
+    measure = partial(_accumulate, policy, data, loss_of, beta, job, context)
 
     state = load_checkpoint(context.folder, policy, optimiser) or TrainingState(0, [], 0, None, 0, 0, {})
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
@@ -83,7 +85,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             )
             policy.train()
             optimiser.zero_grad()
-            values = _accumulate(policy, data, pairs, loss_of, beta, job, context)
+            values = measure(pairs)
             _sum_gradients(trainable, context)
             grad_norm = torch.nn.utils.clip_grad_norm_(trainable, spec.max_grad_norm)
             if not math.isfinite(values["loss"]) or not torch.isfinite(grad_norm):
@@ -107,7 +109,9 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             advance(1)
 
             if validation and (state.step % job.evaluate_every == 0 or state.step == steps):
-                values = evaluate(policy, data, validation, loss_of, beta, job, context)
+                policy.eval()
+                with torch.inference_mode():
+                    values = measure(validation)
                 _record(state, context, "validation", state.step / steps_per_epoch, values)
                 if job.early_stopping_patience is not None:
                     _remember_best(state, values["loss"], policy)
@@ -139,29 +143,14 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     }
 
 
-def evaluate(
-    policy: torch.nn.Module,
-    data: _Data,
-    pairs: list[int],
-    loss_of: Callable[[PairBatch], Tensor],
-    beta: float,
-    job: TrainJob,
-    context: WorkerContext,
-) -> dict[str, float]:
-    """Return the metrics of ``pairs`` under the current policy, without gradients and without dropout."""
-    policy.eval()
-    with torch.inference_mode():
-        return _accumulate(policy, data, pairs, loss_of, beta, job, context)
-
-
 def _accumulate(
     policy: torch.nn.Module,
     data: _Data,
-    pairs: list[int],
     loss_of: Callable[[PairBatch], Tensor],
     beta: float,
     job: TrainJob,
     context: WorkerContext,
+    pairs: list[int],
 ) -> dict[str, float]:
     """Return metrics averaged over ``pairs`` of all processes; where gradients are on, add those of the mean loss.
 
