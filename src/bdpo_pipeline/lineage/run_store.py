@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from bdpo_pipeline.lineage.metric_queue import MetricQueue
 from bdpo_pipeline.lineage.tracking_settings import TrackingSettings
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
-    from mlflow.utils.async_logging.run_operations import RunOperations
+    from mlflow.entities import DatasetInput, Metric
 
 _METRICS_PER_BATCH = 1000
 _ENTRIES_PER_BATCH = 100
@@ -49,7 +49,7 @@ class RunStore:
         self.settings = settings
         self.client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
         self.experiment_id = self._experiment()
-        self._pending: list[RunOperations] = []
+        self._queue: MetricQueue[Metric] = MetricQueue(self._send_metrics)
 
     def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """Return the id of a new run, nested under ``parent`` if given."""
@@ -73,21 +73,15 @@ class RunStore:
 
     def log_metrics(self, run: str, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Record metrics, given as (step, values by name)."""
-        for batch in _batches(_metrics(points), _METRICS_PER_BATCH):
-            self.client.log_batch(run, metrics=batch)
+        self._send_metrics(run, _metrics(points))
 
     def log_metrics_later(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Hand metrics to a background thread: a slow server must not slow the training. See `flush`."""
-        batch = list(_metrics([(step, values)]))
-        operations = self.client.log_batch(run, metrics=batch, synchronous=False)
-        if operations is not None:
-            self._pending.append(operations)
+        self._queue.put(run, list(_metrics([(step, values)])))
 
     def flush(self) -> None:
         """Wait until all that was handed over is recorded, and raise what went wrong with it."""
-        pending, self._pending = self._pending, []
-        for operations in pending:
-            operations.wait()
+        self._queue.flush()
 
     def log_inputs(self, run: str, datasets: list["DatasetInput"]) -> None:
         """Record data sets that the run used."""
@@ -116,6 +110,10 @@ class RunStore:
         if self.settings.is_server:
             return f"{self.settings.public_uri.rstrip('/')}/{page}"
         return f"mlflow server --backend-store-uri {self.settings.public_uri}  (then http://127.0.0.1:5000/{page})"
+
+    def _send_metrics(self, run: str, metrics: Iterable["Metric"]) -> None:
+        for batch in _batches(metrics, _METRICS_PER_BATCH):
+            self.client.log_batch(run, metrics=batch)
 
     def _experiment(self) -> str:
         name = self.settings.experiment

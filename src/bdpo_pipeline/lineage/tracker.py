@@ -141,6 +141,7 @@ class Tracker:
         tags = (
             {"error": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"} if error else {}
         )
+        self._store.flush()  # an interrupted node never came to its end
         for stage in [*self._stages.values(), self._parent]:
             self._store.set_tags(stage.run, tags)
             self._close(stage, status)
