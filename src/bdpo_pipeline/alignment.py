@@ -1,14 +1,18 @@
 """From tables to engine jobs and back: what the training and evaluation nodes hand to a worker."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import Compute, GenerateJob, ScoreJob, TrainJob
 from bdpo_pipeline.engine.launcher import remove_checkpoints, run_job
+from bdpo_pipeline.pair_columns import batch_columns, implicit_rewards, relabel_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bdpo_pipeline.objectives import BoundObjective
 
 
 def train_adapter(
@@ -16,42 +20,51 @@ def train_adapter(
     tokenised_pairs: "pd.DataFrame",
     reference_logps: "pd.DataFrame",
     comprehension: "pd.DataFrame",
+    marginal_context: Sequence[int] | None,
     scratch: Path,
 ) -> tuple[Path, "pd.DataFrame", dict[str, Any]]:
     """Train on the ``train`` pairs, watching the ``validation`` pairs.
 
+    Args:
+        job: what to do.
+        tokenised_pairs: `tokenised_pairs` (docs/artifacts.md), and likewise the two tables after it.
+        reference_logps: may be null where the objective needs no reference.
+        comprehension: may be empty where it needs no coefficients.
+        marginal_context: token ids of the context that stands for no query, where comprehension is to be followed.
+        scratch: folder for the files of jobs.
+
     Returns:
-        The adapter's folder, the ``training_history`` and the ``training_summary`` (docs/artifacts.md).
+        The adapter's folder, the ``training_history`` and the ``training_summary``.
     """
     import pandas as pd
 
+    from bdpo_pipeline.objectives import bind_objective
+
+    objective = bind_objective(job.objective, job.options)
     pairs = tokenised_pairs[tokenised_pairs["split"].isin(["train", "validation"])]
-    known = reference_logps.drop(columns="split").merge(comprehension.drop(columns="split"), on="pair_id")
-    table = pairs.merge(known, on="pair_id", how="left", validate="one_to_one")
-    coefficients = ["chosen_coefficient", "rejected_coefficient"]
-    _check_complete(table, ["reference_chosen_logp", "reference_rejected_logp", *coefficients])
+    table = pairs.merge(
+        reference_logps.drop(columns="split"), on="pair_id", how="left", validate="one_to_one"
+    )
+    table = table.merge(comprehension.drop(columns="split"), on="pair_id", how="left", validate="one_to_one")
+    table, relabelled = relabel_pairs(table, objective)
+    columns = batch_columns(table, objective)
     if job.early_stopping_patience is not None and not (table["split"] == "validation").any():
         raise ValueError(
             "training.early_stopping_patience is set and there is no validation pair to watch: raise "
             "filtering.split.validation_share or filtering.validation.max_pairs, or set the patience to null"
         )
+    context = {"marginal_context": [marginal_context]} if marginal_context is not None else {}
     result, folder = run_job(
         job,
         scratch,
-        ragged=_ragged(table),
-        flat={
-            "is_training": (table["split"] == "train").to_numpy(),
-            "reference_chosen": table["reference_chosen_logp"].to_numpy(),
-            "reference_rejected": table["reference_rejected_logp"].to_numpy(),
-            "chosen_coefficient": table["chosen_coefficient"].to_numpy(),
-            "rejected_coefficient": table["rejected_coefficient"].to_numpy(),
-        },
+        ragged={**_ragged(table), **context},
+        flat={"is_training": (table["split"] == "train").to_numpy(), **columns},
     )
     # The adapter lies in this folder until the catalog has it; what only a resumed run needs does not stay.
     remove_checkpoints(folder)
     history = pd.DataFrame(result.pop("history"))
-    asked = {"objective": job.objective, "options": job.options, "dtype": job.compute.dtype}
-    return folder / "adapter", history, {**asked, **result}
+    asked = {"objective": job.objective, "options": dict(objective.options), "dtype": job.compute.dtype}
+    return folder / "adapter", history, {**asked, **relabelled, **result}
 
 
 def score_adapter(
@@ -60,11 +73,14 @@ def score_adapter(
     tokenised_pairs: "pd.DataFrame",
     reference_logps: "pd.DataFrame",
     *,
-    beta: float,
+    objective: "BoundObjective",
     compute: Compute,
     scratch: Path,
 ) -> "pd.DataFrame":
-    """Return the ``heldout_scores`` table: rewards of the adapter on the pairs that no decision was taken by."""
+    """Return the ``heldout_scores`` table: rewards of the adapter on the pairs that no decision was taken by.
+
+    Rewards are the implicit ones of the objective that the adapter was trained with.
+    """
     pairs = tokenised_pairs[tokenised_pairs["split"] == "heldout"].reset_index(drop=True)
     logps = [0.0] * (2 * len(pairs))
 
@@ -80,14 +96,11 @@ def score_adapter(
     response_context = pairs.index.repeat(2).to_numpy(dtype="int64")
     run_job(job, scratch, ragged=ragged, flat={"response_context": response_context}, on_event=keep)
     scores = pairs[["pair_id"]].assign(policy_chosen_logp=logps[0::2], policy_rejected_logp=logps[1::2])
-    reference = reference_logps[["pair_id", "reference_chosen_logp", "reference_rejected_logp"]]
-    scores = scores.merge(reference, on="pair_id", how="left", validate="one_to_one")
-    _check_complete(scores, ["reference_chosen_logp", "reference_rejected_logp"])
-    scores["reward_chosen"] = beta * (scores["policy_chosen_logp"] - scores["reference_chosen_logp"])
-    scores["reward_rejected"] = beta * (scores["policy_rejected_logp"] - scores["reference_rejected_logp"])
-    scores["margin"] = scores["reward_chosen"] - scores["reward_rejected"]
-    scores["correct"] = scores["margin"] > 0
-    return scores
+    known = reference_logps.drop(columns=["split", "marginal_chosen_logp", "marginal_rejected_logp"])
+    scores = scores.merge(known, on="pair_id", how="left", validate="one_to_one")
+    chosen, rejected = implicit_rewards(scores, objective)
+    scores = scores.assign(reward_chosen=chosen, reward_rejected=rejected, margin=chosen - rejected)
+    return scores.assign(correct=scores["margin"] > 0)
 
 
 def generate_responses(
@@ -130,13 +143,3 @@ def generate_responses(
 def _ragged(pairs: "pd.DataFrame") -> dict[str, list[Any]]:
     both = zip(pairs["chosen_ids"], pairs["rejected_ids"], strict=True)
     return {"contexts": list(pairs["prompt_ids"]), "responses": [ids for pair in both for ids in pair]}
-
-
-def _check_complete(table: "pd.DataFrame", needed: list[str]) -> None:
-    missing = table[table[needed].isna().any(axis=1)]
-    if len(missing):
-        raise ValueError(
-            f"{len(missing)} of {len(table)} pairs lack one of {', '.join(needed)} "
-            f"(first: {', '.join(missing['pair_id'].head(3))}): the tables are of different runs. "
-            "Run `kedro run --pipeline reference` again"
-        )

@@ -13,19 +13,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _LOGIT_BYTES = 64 << 20
 
 
-def token_logps(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+def token_logps(
+    head: nn.Module, hidden: Tensor, targets: Tensor, *, twice_differentiable: bool = False
+) -> Tensor:
     """Return log p(target | hidden) of each place, fp32, ``[places]``.
 
     Args:
         head: the language model head, ``[places, width]`` to ``[places, vocabulary]``.
         hidden: ``[places, width]``.
         targets: token ids, ``[places]``.
+        twice_differentiable: whether the gradient itself is to be differentiated, for which all logits are kept.
     """
-    if isinstance(head, nn.Linear) and not any(p.requires_grad for p in head.parameters()):
+    frozen = not any(p.requires_grad for p in head.parameters())
+    if isinstance(head, nn.Linear) and frozen and not twice_differentiable:
         return _frozen_logps(hidden, head.weight, head.bias, targets)
     logits: Tensor = head(hidden).float()
     return _gather(logits, targets) - logits.logsumexp(-1)
@@ -49,6 +54,7 @@ class _FrozenHead(torch.autograd.Function):
         return logps
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         return (gradient[:, None] * ctx.slopes).to(ctx.slopes.dtype), None, None, None
 

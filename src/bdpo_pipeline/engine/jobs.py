@@ -68,8 +68,8 @@ class OptimiserSpec:
 class TrainJob:
     """Preference training.
 
-    Tokens: ``contexts``, ``responses`` (chosen and rejected of pair i at 2i and 2i + 1) and, one value a pair, ``is_training``,
-    ``reference_chosen``, ``reference_rejected``, ``chosen_coefficient``, ``rejected_coefficient``.
+    Tokens: ``contexts``, ``responses`` (chosen and rejected of pair i at 2i and 2i + 1), ``marginal_context`` (one) where comprehension
+    is followed and, one value a pair, ``is_training`` and the columns of a batch that the objective needs.
     """
 
     model: str
@@ -84,6 +84,8 @@ class TrainJob:
     early_stopping_patience: int | None
     checkpoint_every: int
     seeds: dict[str, int] = field(default_factory=dict)
+    # As `engine.comprehension.Comprehension` reads it; None where the objective does not ask for comprehension.
+    comprehension: dict[str, Any] | None = None
     task: str = "train"
 
 

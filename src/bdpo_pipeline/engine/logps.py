@@ -17,20 +17,34 @@ class UnsupportedModelError(RuntimeError):
     """The model's architecture does something that the engine's layout or head does not reproduce."""
 
 
-def response_logps(model: nn.Module, batch: Batch) -> Tensor:
+def response_logps(model: nn.Module, batch: Batch, embeddings: Tensor | None = None) -> Tensor:
     """Return log pi(response | context) of each response, summed over its tokens, fp32, ``[responses]``.
 
     The language model head runs at the places that predict response tokens only.
+
+    Args:
+        model: base model or a PEFT model around it.
+        batch: what to score.
+        embeddings: the batch's input embeddings, ``[rows, length, width]``, where the log-probs are to be differentiated in them, even
+            twice.
     """
     decoder, head = _decoder_and_head(model)
+    inputs = {"input_ids": batch.input_ids} if embeddings is None else {"inputs_embeds": embeddings}
     hidden = decoder(
-        input_ids=batch.input_ids,
+        **inputs,
         position_ids=batch.position_ids,
         attention_mask=batch.attention_mask,
         use_cache=False,
     ).last_hidden_state
-    logps = token_logps(head, hidden.flatten(0, 1)[batch.sources], batch.targets)
+    places = hidden.flatten(0, 1)[batch.sources]
+    logps = token_logps(head, places, batch.targets, twice_differentiable=embeddings is not None)
     return torch.stack([part.sum() for part in logps.split(batch.lengths)])
+
+
+def input_embeddings(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the embeddings of a batch's tokens, ``[rows, length, width]``."""
+    found: Tensor = _base(model).get_input_embeddings()(batch.input_ids)
+    return found
 
 
 def check_supported(model: nn.Module, device: torch.device, rows: Sequence[Row]) -> None:

@@ -2,13 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import get_scheduler
 
 from bdpo_pipeline.engine.checkpoint import (
@@ -18,36 +14,25 @@ from bdpo_pipeline.engine.checkpoint import (
     save_checkpoint,
     trainable_weights,
 )
+from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import TrainJob
-from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
-from bdpo_pipeline.engine.logps import check_supported, response_logps
-from bdpo_pipeline.engine.metrics import add_sums, pair_sums
+from bdpo_pipeline.engine.logps import check_supported
+from bdpo_pipeline.engine.measure import Measure
+from bdpo_pipeline.engine.pair_data import load_pairs
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
-from bdpo_pipeline.objectives import PairBatch, bind_loss, resolve_options
+from bdpo_pipeline.objectives import bind_objective
 
 
 class DivergedError(RuntimeError):
     """The loss is no longer a number."""
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Pairs as rows (chosen first, rejected second) and their per-pair columns."""
-
-    rows: list[Row]
-    columns: dict[str, Tensor]
-
-    def batch(self, pairs: list[int], logps: Tensor) -> PairBatch:
-        chosen, rejected = logps.view(-1, 2).unbind(1)
-        columns = {name: column[pairs].to(logps.device) for name, column in self.columns.items()}
-        return PairBatch(policy_chosen=chosen, policy_rejected=rejected, **columns)
-
-
 def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     """Train the adapter, going on from the job's newest checkpoint if there is one; rank 0 saves it as ``adapter/``."""
-    data, training, validation = _load_data(context)
+    data = load_pairs(context)
+    training, validation = data.training, data.validation
     policy = add_lora(
         load_model(job.model, dtype=job.compute.dtype, attention=job.compute.attention),
         r=job.lora.r,
@@ -62,9 +47,12 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     steps = steps_per_epoch * job.epochs
     spec = job.optimiser
     optimiser = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    loss_of = bind_loss(job.objective, job.options)
-    beta = float(resolve_options(job.objective, job.options).get("beta", 1.0))
-    measure = partial(_accumulate, policy, data, loss_of, beta, job, context)
+    objective = bind_objective(job.objective, job.options)
+    followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None
+    acted_upon = followed if followed and followed.online else None
+    tokens = job.compute.tokens_per_batch
+    measure_step = Measure(policy, data, objective, acted_upon, tokens, context)
+    measure_validation = Measure(policy, data, objective, followed, tokens, context)
 
     state = load_checkpoint(context.folder, policy, optimiser) or TrainingState(0, [], 0, None, 0, 0, {})
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
@@ -85,7 +73,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             )
             policy.train()
             optimiser.zero_grad()
-            values = measure(pairs)
+            values = measure_step(pairs)
             _sum_gradients(trainable, context)
             grad_norm = torch.nn.utils.clip_grad_norm_(trainable, spec.max_grad_norm)
             if not math.isfinite(values["loss"]) or not torch.isfinite(grad_norm):
@@ -110,8 +98,8 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
 
             if validation and (state.step % job.evaluate_every == 0 or state.step == steps):
                 policy.eval()
-                with torch.inference_mode():
-                    values = measure(validation)
+                with torch.no_grad():
+                    values = measure_validation(validation)
                 _record(state, context, "validation", state.step / steps_per_epoch, values)
                 if job.early_stopping_patience is not None:
                     _remember_best(state, values["loss"], policy)
@@ -128,7 +116,8 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         policy.save_pretrained(context.folder / "adapter")  # type: ignore[operator]
     return {
         "history": state.history,
-        "beta": beta,
+        "beta": objective.beta,
+        "reward": objective.reward,
         "steps": state.step,
         "epochs": state.step / steps_per_epoch,
         "stopped_early": stopped_early,
@@ -143,35 +132,6 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     }
 
 
-def _accumulate(
-    policy: torch.nn.Module,
-    data: _Data,
-    loss_of: Callable[[PairBatch], Tensor],
-    beta: float,
-    job: TrainJob,
-    context: WorkerContext,
-    pairs: list[int],
-) -> dict[str, float]:
-    """Return metrics averaged over ``pairs`` of all processes; where gradients are on, add those of the mean loss.
-
-    How the pairs are spread over processes and micro-batches changes neither.
-    """
-    mine = context.share(pairs)
-    rows = [data.rows[i] for i in mine]
-    sums: dict[str, Tensor] = {}
-    for numbers in plan_batches(rows, job.compute.tokens_per_batch):
-        logps = response_logps(policy, build_batch([rows[i] for i in numbers]).to(context.device))
-        batch = data.batch([mine[i] for i in numbers], logps)
-        losses = loss_of(batch)
-        if torch.is_grad_enabled():
-            (losses.sum() / len(pairs)).backward()
-        add_sums(sums, pair_sums(batch, losses, beta))
-    names = list(sums) or list(pair_sums(data.batch([], torch.zeros(0)), torch.zeros(0), beta))
-    zero = torch.zeros((), dtype=torch.float64, device=context.device)
-    total = context.accelerator.reduce(torch.stack([sums.get(name, zero) for name in names]), "sum")
-    return {name: float(value) / len(pairs) for name, value in zip(names, total, strict=True)}
-
-
 def _sum_gradients(trainable: list[torch.nn.Parameter], context: WorkerContext) -> None:
     """Add up the gradients of all processes, as one buffer; a process that had no pair in this step adds zeros."""
     if context.accelerator.num_processes == 1:
@@ -180,20 +140,6 @@ def _sum_gradients(trainable: list[torch.nn.Parameter], context: WorkerContext) 
     flat = context.accelerator.reduce(flat, "sum")
     for parameter, part in zip(trainable, flat.split([p.numel() for p in trainable]), strict=True):
         parameter.grad = part.view_as(parameter)
-
-
-def _load_data(context: WorkerContext) -> tuple[_Data, list[int], list[int]]:
-    ids, flat = context.load_tokens()
-    responses = ids["responses"]
-    rows = [Row(prompt, [responses[2 * i], responses[2 * i + 1]]) for i, prompt in enumerate(ids["contexts"])]
-    tokens = torch.tensor([len(response) for response in responses]).view(-1, 2)
-    columns = {
-        name: torch.from_numpy(flat[name]).float()
-        for name in ("reference_chosen", "reference_rejected", "chosen_coefficient", "rejected_coefficient")
-    }
-    columns |= {"chosen_tokens": tokens[:, 0], "rejected_tokens": tokens[:, 1]}
-    is_training = flat["is_training"].astype(bool)
-    return _Data(rows, columns), is_training.nonzero()[0].tolist(), (~is_training).nonzero()[0].tolist()
 
 
 def _shuffle(pairs: list[int], seed: int) -> list[int]:

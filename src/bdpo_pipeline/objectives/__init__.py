@@ -1,7 +1,24 @@
 """Pure tensor maths: one small function per objective, comprehension and weighting. Imports torch only."""
 
-from bdpo_pipeline.objectives import bdpo, dpo  # registers them
-from bdpo_pipeline.objectives.batch import PairBatch
-from bdpo_pipeline.objectives.registry import bind_loss, resolve_options
+from bdpo_pipeline.objectives import losses  # registers every objective
+from bdpo_pipeline.objectives.batch import PairBatch, PairLabels
+from bdpo_pipeline.objectives.registry import (
+    BoundObjective,
+    Need,
+    Relabelling,
+    bind_objective,
+    objective,
+    objective_names,
+)
 
-__all__ = ["PairBatch", "bdpo", "bind_loss", "dpo", "resolve_options"]
+__all__ = [
+    "BoundObjective",
+    "Need",
+    "PairBatch",
+    "PairLabels",
+    "Relabelling",
+    "bind_objective",
+    "losses",
+    "objective",
+    "objective_names",
+]

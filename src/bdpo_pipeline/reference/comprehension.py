@@ -1,63 +1,36 @@
 """From reference log-probs to the comprehension table: mutual information, coefficients, and what there is to know of them."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from bdpo_pipeline.objectives.weighting import Coefficients
-
-
-@dataclass(frozen=True)
-class Weighting:
-    """How mutual information is turned into coefficients; see ``conf/base/parameters_reference.yml``."""
-
-    normalise: str
-    setting: str
-    weighting: str
-    scale: str
-    control: str
-    floor: float
-    clip: tuple[float, float]
+    from bdpo_pipeline.objectives.weighting import Coefficients, Constants, Weighting
 
 
 def compute_comprehension(
-    logps: "pd.DataFrame", weighting: Weighting, *, seed: int
+    logps: "pd.DataFrame", weighting: "Weighting", *, normalise: str, control: str, seed: int
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """Return the ``comprehension`` table and its diagnostics (docs/artifacts.md) for the pairs with marginal log-probs.
+    """Return the ``comprehension`` table and its diagnostics (docs/artifacts.md).
 
     Args:
-        logps: ``reference_logps``.
-        weighting: how.
+        logps: ``reference_logps`` of the pairs to weigh; no row for an objective that weighs none.
+        weighting: from comprehension to coefficients.
+        normalise: ``token`` or ``none``.
+        control: ``none``; ``shuffled`` or ``reversed``, of the coefficients; or ``length``, tokens in place of comprehension.
         seed: of the ``shuffled`` control.
     """
     import torch
 
-    from bdpo_pipeline.objectives.comprehension import pointwise_mutual_information
-
-    known = logps[logps["marginal_chosen_logp"].notna()].reset_index(drop=True)
-
-    def column(name: str) -> "Tensor":
-        return torch.tensor(known[name].to_numpy(dtype="float64"))
-
-    chosen, rejected = (
-        pointwise_mutual_information(
-            column(f"reference_{side}_logp"),
-            column(f"marginal_{side}_logp"),
-            column(f"{side}_tokens"),
-            normalise=weighting.normalise,
-        )
-        for side in ("chosen", "rejected")
-    )
-    by_length = weighting.control == "length"
-    strengths = (column("chosen_tokens"), column("rejected_tokens")) if by_length else (chosen, rejected)
-    training = torch.tensor((known["split"] == "train").to_numpy())
-    coefficients = _apply_control(
-        _coefficients(*strengths, training, weighting), training, weighting.control, seed
-    )
-    table = known[["pair_id", "split"]].assign(
+    logps = logps.reset_index(drop=True)
+    chosen, rejected = _information(logps, normalise)
+    lengths = (_tensor(logps["chosen_tokens"]), _tensor(logps["rejected_tokens"]))
+    training = torch.tensor((logps["split"] == "train").to_numpy())
+    by_length = control == "length"
+    coefficients = _coefficients(*(lengths if by_length else (chosen, rejected)), training, weighting)
+    coefficients = _apply_control(coefficients, training, control, seed)
+    table = logps[["pair_id", "split"]].assign(
         chosen_mi=chosen.numpy(),
         rejected_mi=rejected.numpy(),
         imbalance=(chosen - rejected).numpy(),
@@ -67,24 +40,40 @@ def compute_comprehension(
         floored=coefficients.floored.numpy(),
         clipped=coefficients.clipped.numpy(),
     )
-    return table, _diagnose(table, known)
+    return table, _diagnose(table, logps)
+
+
+def training_constants(comprehension: "pd.DataFrame", weighting: "Weighting") -> "Constants":
+    """Return what the coefficients of one pair take from all training pairs, from the ``comprehension`` table."""
+    from bdpo_pipeline.objectives.weighting import measure_constants
+
+    train = comprehension[comprehension["split"] == "train"]
+    return measure_constants(_tensor(train["chosen_mi"]), _tensor(train["rejected_mi"]), weighting)
+
+
+def _information(logps: "pd.DataFrame", normalise: str) -> tuple["Tensor", "Tensor"]:
+    from bdpo_pipeline.objectives.comprehension import pointwise_mutual_information
+
+    chosen, rejected = (
+        pointwise_mutual_information(
+            _tensor(logps[f"reference_{side}_logp"]),
+            _tensor(logps[f"marginal_{side}_logp"]),
+            _tensor(logps[f"{side}_tokens"]),
+            normalise=normalise,
+        )
+        for side in ("chosen", "rejected")
+    )
+    return chosen, rejected
 
 
 def _coefficients(
-    chosen: "Tensor", rejected: "Tensor", training: "Tensor", weighting: Weighting
+    chosen: "Tensor", rejected: "Tensor", training: "Tensor", weighting: "Weighting"
 ) -> "Coefficients":
-    from bdpo_pipeline.objectives.weighting import compute_coefficients
+    from bdpo_pipeline.objectives.weighting import Constants, compute_coefficients, measure_constants
 
-    return compute_coefficients(
-        chosen,
-        rejected,
-        training,
-        setting=weighting.setting,
-        weighting=weighting.weighting,
-        scale=weighting.scale,
-        floor=weighting.floor,
-        clip=weighting.clip,
-    )
+    nothing = Constants(1.0, 1.0, 1.0)
+    constants = measure_constants(chosen[training], rejected[training], weighting) if len(chosen) else nothing
+    return compute_coefficients(chosen, rejected, weighting, constants)
 
 
 def _apply_control(
@@ -101,6 +90,8 @@ def _diagnose(table: "pd.DataFrame", logps: "pd.DataFrame") -> dict[str, Any]:
     """Return what the coefficients rest on, over the training pairs."""
     import numpy as np
 
+    if table.empty:
+        return {"pairs": 0}
     train = (table["split"] == "train").to_numpy()
     t, tokens = table[train], logps[train]
     length_ratio = np.log((tokens["rejected_tokens"] / tokens["chosen_tokens"]).to_numpy())
@@ -122,6 +113,12 @@ def _diagnose(table: "pd.DataFrame", logps: "pd.DataFrame") -> dict[str, Any]:
             np.corrcoef(t["chosen_share"], length_ratio)[0, 1]
         ),
     }
+
+
+def _tensor(column: "pd.Series[Any]") -> "Tensor":
+    import torch
+
+    return torch.tensor(column.to_numpy(dtype="float64"))
 
 
 def _number(value: float) -> float | None:

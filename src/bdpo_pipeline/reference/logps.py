@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bdpo_pipeline.cache.scoring import Item, score_through_cache
 from bdpo_pipeline.cache.store import LogprobStore
 from bdpo_pipeline.engine.jobs import Compute
-from bdpo_pipeline.models.encoding import encode_prompts
-from bdpo_pipeline.models.loading import load_tokenizer
+from bdpo_pipeline.reference.marginals import Marginal, combine, marginal_contexts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,54 +19,58 @@ def score_reference(
     base_model: dict[str, Any],
     pairs: "pd.DataFrame",
     *,
-    marginal: str,
+    conditional: bool,
+    marginal: Marginal | None,
     compute: Compute,
     cache: Path,
     scratch: Path,
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """Return the ``reference_logps`` table and the ``reference_report`` (docs/artifacts.md).
+    """Return the ``reference_logps`` table and the ``reference_report`` (docs/artifacts.md); what is not asked for is null.
 
     Held-out pairs get no marginal log-probs: nothing is decided by them.
 
     Args:
         base_model: the ``base_model`` artifact.
         pairs: ``tokenised_pairs``.
-        marginal: the context that stands for no query, ``empty_prompt`` or ``bos``.
+        conditional: whether to score the responses with their query.
+        marginal: how to estimate the log-probs without it; None for not at all. It takes the conditional ones, too.
         compute: where and how.
         cache: file of the log-prob store.
         scratch: folder for the files of jobs.
     """
+    import numpy as np
+
     started = time.monotonic()
-    store = LogprobStore(cache)
-    conditional = [
-        Item(prompt, response)
-        for prompt, *responses in zip(
-            pairs["prompt_ids"], pairs["chosen_ids"], pairs["rejected_ids"], strict=True
-        )
-        for response in responses
-    ]
-    weighted = pairs["split"].isin(MARGINAL_SPLITS)
-    context = marginal_context(base_model["path"], marginal)
-    without_query = [
-        Item(context, response)
-        for responses in zip(pairs["chosen_ids"][weighted], pairs["rejected_ids"][weighted], strict=True)
-        for response in responses
-    ]
+    weighted = pairs["split"].isin(MARGINAL_SPLITS) & (marginal is not None)
+    with_query = _items(pairs, [[prompt] for prompt in pairs["prompt_ids"]]) if conditional else []
+    without_query: list[Item] = []
+    if marginal is not None:
+        pool = pairs.loc[pairs["split"] == "train", "prompt_ids"]
+        mine = pairs[weighted]
+        contexts = marginal_contexts(base_model["path"], marginal, list(mine["prompt_ids"]), list(pool))
+        without_query = _items(mine, contexts)
     # One job for both: a worker takes seconds to start.
-    scores = score_through_cache([*conditional, *without_query], base_model, compute, store, scratch)
-    with_query, marginals = slice(len(conditional)), slice(len(conditional), None)
+    store = LogprobStore(cache)
+    scores = score_through_cache([*with_query, *without_query], base_model, compute, store, scratch)
+    first, second = slice(len(with_query)), slice(len(with_query), None)
+
     table = pairs[["pair_id", "split"]].copy()
-    table["reference_chosen_logp"] = scores.logps[with_query][0::2]
-    table["reference_rejected_logp"] = scores.logps[with_query][1::2]
-    table.loc[weighted, "marginal_chosen_logp"] = scores.logps[marginals][0::2]
-    table.loc[weighted, "marginal_rejected_logp"] = scores.logps[marginals][1::2]
-    table["chosen_tokens"] = pairs["chosen_ids"].map(len).astype("int32")
-    table["rejected_tokens"] = pairs["rejected_ids"].map(len).astype("int32")
+    known = np.array(scores.logps[first]).reshape(-1, 2)
+    if marginal is not None:
+        # A row for each pair, a column for each response, and behind them the contexts.
+        others = np.array(scores.logps[second]).reshape(int(weighted.sum()), 2, -1)
+    for number, side in enumerate(("chosen", "rejected")):
+        table[f"reference_{side}_logp"] = known[:, number] if conditional else np.nan
+        table[f"marginal_{side}_logp"] = np.nan
+        if marginal is not None:
+            values = combine(marginal, known[weighted, number], others[:, number])
+            table.loc[weighted, f"marginal_{side}_logp"] = values
+        table[f"{side}_tokens"] = pairs[f"{side}_ids"].map(len).astype("int32")
     report = {
         "pairs": len(pairs),
-        "marginal_context": marginal,
-        "conditional": scores.count(with_query),
-        "marginal": scores.count(marginals),
+        "marginal_context": marginal.kind if marginal else None,
+        "conditional": scores.count(first),
+        "marginal": scores.count(second),
         "forward_passes": scores.forward_passes,
         "seconds": round(time.monotonic() - started, 3),
         "cache_rows": len(store),
@@ -75,19 +78,12 @@ def score_reference(
     return table, report
 
 
-def marginal_context(model: str, marginal: str) -> list[int]:
-    """Return the token ids of the context that stands for "no query".
-
-    Raises:
-        ValueError: unknown choice, or ``bos`` for a tokenizer that has no such token.
-    """
-    tokenizer = load_tokenizer(model)
-    if marginal == "empty_prompt":
-        return encode_prompts(tokenizer, [[{"role": "user", "content": ""}]])[0]
-    if marginal != "bos":
-        raise ValueError(f"comprehension.marginal = {marginal!r}: there are empty_prompt, bos")
-    if tokenizer.bos_token_id is None:
-        raise ValueError(
-            f"comprehension.marginal = bos, and the tokenizer of {model} has no beginning-of-sequence token; use empty_prompt"
-        )
-    return [int(tokenizer.bos_token_id)]
+def _items(pairs: "pd.DataFrame", contexts: list[list[Any]]) -> list[Item]:
+    """Return the items pair by pair: the chosen response in each of the pair's contexts, then the rejected one."""
+    both = zip(pairs["chosen_ids"], pairs["rejected_ids"], contexts, strict=True)
+    return [
+        Item(context, response)
+        for chosen, rejected, places in both
+        for response in (chosen, rejected)
+        for context in places
+    ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _ROWS_AT_ONCE = 1000
+_LABELS = ("chosen_is_safe", "rejected_is_safe", "chosen_severity", "rejected_severity")
 
 
 class TruncationError(RuntimeError):
@@ -33,7 +34,7 @@ def tokenise_pairs(model: str, rows: Iterable[dict[str, Any]], bounds: Bounds) -
 
     Args:
         model: folder of the prepared base model.
-        rows: canonical rows with ``pair_id``, ``split``, ``prompt``, ``chosen``, ``rejected``.
+        rows: canonical rows with ``pair_id``, ``split``, ``prompt``, ``chosen``, ``rejected``, and the labels of both responses.
         bounds: prompts lose their beginning and responses their end beyond these.
 
     Raises:
@@ -46,8 +47,11 @@ def tokenise_pairs(model: str, rows: Iterable[dict[str, Any]], bounds: Bounds) -
     for part in _parts(rows, _ROWS_AT_ONCE):
         encoded = encode_pairs(tokenizer, [(row["prompt"], row["chosen"], row["rejected"]) for row in part])
         records += [_record(row, pair, bounds) for row, pair in zip(part, encoded, strict=True)]
-    columns = ["pair_id", "split", "prompt_ids", "chosen_ids", "rejected_ids", "truncated"]
+    columns = ["pair_id", "split", "prompt_ids", "chosen_ids", "rejected_ids", "truncated", *_LABELS]
     table = pd.DataFrame(records, columns=columns)
+    # Of a nullable type whatever is in them, so that one without a label has no other type than the rest.
+    types = {name: "boolean" if name.endswith("is_safe") else "Int8" for name in _LABELS}
+    table = table.astype(types)
     _check_truncation(table["truncated"].tolist(), table["pair_id"].tolist(), bounds)
     return table
 
@@ -59,7 +63,8 @@ def _record(row: dict[str, Any], pair: EncodedPair, bounds: Bounds) -> dict[str,
         "rejected_ids": pair.rejected_ids[: bounds.max_response_tokens],
     }
     truncated = any(len(ids) < len(getattr(pair, name)) for name, ids in kept.items())
-    return {"pair_id": row["pair_id"], "split": row["split"], **kept, "truncated": truncated}
+    labels = {name: row[name] for name in _LABELS}
+    return {"pair_id": row["pair_id"], "split": row["split"], **kept, "truncated": truncated, **labels}
 
 
 def _check_truncation(truncated: Sequence[bool], pair_ids: Sequence[str], bounds: Bounds) -> None:

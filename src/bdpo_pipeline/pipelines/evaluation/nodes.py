@@ -11,6 +11,7 @@ from bdpo_pipeline.benchmarks.choice import choose_prompts
 from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.judges.registry import build_judge
+from bdpo_pipeline.objective_parameters import ObjectiveParameters
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import clustered_mean, clustered_proportion, mcnemar_exact, wilson_interval
 from bdpo_pipeline.tables import DataFrame
@@ -28,13 +29,16 @@ def score_heldout(
     training_summary: dict[str, Any],
     compute: ComputeParameters,
 ) -> DataFrame:
-    """Score the held-out pairs under the adapter; rewards use the beta that it was trained with."""
+    """Score the held-out pairs under the adapter; rewards are those of the objective that it was trained with."""
+    trained_with = ObjectiveParameters(
+        name=training_summary["objective"], options=training_summary["options"]
+    )
     return alignment.score_adapter(
         base_model,
         adapter,
         tokenised_pairs,
         reference_logps,
-        beta=training_summary["beta"],
+        objective=trained_with.bind(),
         compute=compute.for_engine(),
         scratch=compute.scratch,
     )

@@ -17,13 +17,20 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 score_reference,
-                ["base_model", "tokenised_pairs", "params:comprehension", "params:compute"],
+                [
+                    "base_model",
+                    "tokenised_pairs",
+                    "params:objective",
+                    "params:comprehension",
+                    "params:compute",
+                    "params:seed",
+                ],
                 ["reference_logps", "reference_report"],
                 name="score_reference",
             ),
             node(
                 compute_comprehension,
-                ["reference_logps", "params:comprehension", "params:seed"],
+                ["reference_logps", "params:objective", "params:comprehension", "params:seed"],
                 ["comprehension", "comprehension_diagnostics"],
                 name="compute_comprehension",
             ),

@@ -1,25 +1,10 @@
 """Parameters of the training pipeline."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from bdpo_pipeline.parameters import ParameterGroup
-
-
-class ObjectiveParameters(ParameterGroup):
-    """The objective and its options; options left out take the objective's defaults."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _objective_knows_its_options(self) -> "ObjectiveParameters":
-        # Imported here, because it imports torch, and only a run of this pipeline should pay for that.
-        from bdpo_pipeline.objectives import resolve_options
-
-        resolve_options(self.name, self.options)
-        return self
 
 
 class LoraParameters(ParameterGroup):

@@ -17,6 +17,7 @@ def create_pipeline() -> Pipeline:
                     "reference_logps",
                     "comprehension",
                     "params:objective",
+                    "params:comprehension",
                     "params:training",
                     "params:compute",
                     "params:seed",
