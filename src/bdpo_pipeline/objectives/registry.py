@@ -169,16 +169,13 @@ def bind_objective(name: str, options: Mapping[str, Any]) -> BoundObjective:
         known = ", ".join(defaults) or "none"
         raise ValueError(f"objective {name!r} has no option {', '.join(unknown)}; its options are: {known}")
     resolved = {**defaults, **options}
-    relabel: Callable[[PairLabels], Relabelling] | None = None
-    if found.relabel is not None:
-        relabel = _fix(found.relabel, resolved, name)
     bound = BoundObjective(
         name=name,
         loss=_fix(found.loss, resolved, name),
         needs=found.needs,
         reward=found.reward,
         options=resolved,
-        relabel=relabel,
+        relabel=_fix(found.relabel, resolved, name) if found.relabel else None,
     )
     _try_out(bound)
     return bound
@@ -189,7 +186,8 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def _fix(function: Callable[..., Tensor], options: Mapping[str, Any], owner: str) -> Callable[[Any], Tensor]:
+def _fix(function: Callable[..., T], options: Mapping[str, Any], owner: str) -> Callable[[Any], T]:
+    """Return the function with its options fixed, after checking them."""
     mine = {name: options[name] for name in _defaults(function)}
     kinds = get_type_hints(function, include_extras=True)
     for name, value in mine.items():

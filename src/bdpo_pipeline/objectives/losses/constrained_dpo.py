@@ -1,5 +1,6 @@
-"""Constrained DPO: pairs ordered by helpfulness minus lambda times harm, then DPO (after arXiv 2403.02475; ours: how lambda is found)."""
+"""Constrained DPO: pairs ordered by helpfulness minus lambda times harm, then DPO (after arXiv 2403.02475; part is ours)."""
 
+import math
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ def order_by_constrained_reward(
 ) -> Relabelling:
     """Swap the pairs whose chosen response has the lower reward minus lambda times cost.
 
-    Chosen has one unit of reward more (people preferred it), so a pair is swapped where lambda (c_w - c_l) > 1. Lambda is the
+    Chosen has one unit of reward more (people preferred it), so a pair is swapped where lambda (c_w - c_l) >= 1. Lambda is the
     least at which the mean cost of the preferred responses is at most the limit. The paper estimates that cost on samples of the
     policy, which takes a cost model and a training run for each lambda; ours is of the data.
 
@@ -38,14 +39,12 @@ def order_by_constrained_reward(
             "constrained_dpo with cost = severity: some pairs have no severity; use cost = unsafe"
         )
     excess = chosen - rejected
-    # The order changes only where lambda passes 1 / excess: nothing lies between these values.
-    steps = [0.0, *(1 / step for step in excess[excess > 0].unique(sorted=True).flip(0).tolist())]
-    for at in steps:
-        # Beyond this value and short of the next.
-        swap = (excess > 0) & (excess * at >= 1)
+    # The order changes only where lambda passes 1 / excess of some pair: nothing lies between these values.
+    for bound in [math.inf, *excess[excess > 0].unique().flip(0).tolist()]:
+        swap = excess >= bound
         mean_cost = float(torch.where(swap, rejected, chosen).mean())
         if mean_cost <= cost_limit:
-            return Relabelling(torch.where(swap, -1, 1), {"lambda": at, "mean_cost": mean_cost})
+            return Relabelling(torch.where(swap, -1, 1), {"lambda": 1 / bound, "mean_cost": mean_cost})
     raise ValueError(
         f"constrained_dpo: with every pair ordered by {cost} the preferred responses still cost {mean_cost:.4g} on average, more "
         f"than cost_limit = {cost_limit}: raise it, or leave out pairs of two unsafe responses (filtering.unsafe_chosen)"
