@@ -103,6 +103,14 @@ def robust_gradient(p, *, beta, label_smoothing):
     return -g, g
 
 
+def constrained_loss(p, *, beta, at=None, **relabelling):
+    return dpo_loss(p, beta=beta)
+
+
+def constrained_gradient(p, *, beta, **relabelling):
+    return dpo_gradient(p, beta=beta)
+
+
 def ipo_loss(p, *, beta, average, at=None):
     d = p.d_w / p.n_w - p.d_l / p.n_l if average else p.h
     return (d - 1 / (2 * beta)) ** 2
@@ -262,7 +270,9 @@ FORMULAS = {
     "bdpo": Formula("reconstructed, docs/method.md section 5", bdpo_loss, bdpo_gradient),
     "bounded_dpo": Formula("arXiv 2506.12725", bounded_dpo_loss, bounded_dpo_gradient),
     "bpo": Formula("arXiv 2506.03557", bpo_loss, bpo_gradient),
-    "constrained_dpo": Formula("arXiv 2305.18290 on relabelled pairs", dpo_loss, dpo_gradient),
+    "constrained_dpo": Formula(
+        "arXiv 2305.18290, on relabelled pairs", constrained_loss, constrained_gradient
+    ),
     "cpo": Formula("arXiv 2401.08417, NLL as in the authors' code", cpo_loss, cpo_gradient),
     "dpo": Formula("arXiv 2305.18290; smoothing as in the authors' code", dpo_loss, dpo_gradient),
     "dpop": Formula("arXiv 2402.13228, penalty inside the sigmoid", dpop_loss, dpop_gradient),
