@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bdpo_pipeline.objectives import bind_objective, objective_names
 from bdpo_pipeline.pipelines.evaluation.nodes import judge_generations, summarise_judgements
 from bdpo_pipeline.pipelines.evaluation.parameters import JudgingParameters
 from bdpo_pipeline.reports.artifacts import RunArtifacts
 from bdpo_pipeline.statistics import clustered_mean, wilson_interval
 
-PAIRS = 400
+PAIRS, VALIDATION = 400, 32
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,50 @@ def hostile_run(run: RunArtifacts) -> RunArtifacts:
     return replace(run, generations=generations, heldout_metrics=metrics, ingestion_summary=summary)
 
 
+@pytest.fixture(scope="session", params=objective_names())
+def any_run(run: RunArtifacts, request: pytest.FixtureRequest) -> RunArtifacts:
+    """The same run with each objective, and what that leaves out."""
+    return with_objective(run, request.param)
+
+
+def with_objective(run: RunArtifacts, name: str, **options: Any) -> RunArtifacts:
+    """The run as if trained with this objective: no table that it does not need, and some pairs gone by its own policy."""
+    bound = bind_objective(name, options)
+    summary = run.training_summary | {
+        "objective": name,
+        "options": dict(bound.options),
+        "beta": bound.beta,
+        "reward": bound.reward,
+    }
+    if bound.relabel:
+        kept = summary["training_pairs"] - 3
+        summary |= {"training_pairs": kept, "swapped_pairs": 7, "dropped_pairs": 3}
+    if name == "constrained_dpo":
+        summary |= {"lambda": 1.5, "mean_cost": 0.25}
+    nothing = {"requested": 0, "cached": 0, "computed": 0}
+    report, logps = dict(run.reference_report), run.reference_logps.copy()
+    if not bound.needs_comprehension:
+        report |= {"marginal": nothing, "marginal_context": None}
+        logps[["marginal_chosen_logp", "marginal_rejected_logp"]] = np.nan
+    if not bound.needs_reference:
+        report |= {"conditional": nothing}
+        logps[["reference_chosen_logp", "reference_rejected_logp"]] = np.nan
+    history = run.training_history
+    if not bound.needs_comprehension:
+        history = history.drop(columns=[name for name in history if name.startswith("comprehension/")])
+    return replace(
+        run,
+        training_summary=summary,
+        training_history=history,
+        reference_report=report,
+        reference_logps=logps,
+        comprehension=run.comprehension if bound.needs_comprehension else run.comprehension.iloc[:0],
+        comprehension_diagnostics=run.comprehension_diagnostics
+        if bound.needs_comprehension
+        else {"pairs": 0},
+    )
+
+
 def make_run(rng: np.random.Generator) -> RunArtifacts:
     generations = make_generations(rng)
     judgements = judge_generations(generations, JudgingParameters(judges={"refusal_phrases": {}}))
@@ -40,6 +86,7 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
         filtering_funnel=make_funnel(),
         reference_report={
             "pairs": PAIRS,
+            "marginal_context": "empty_prompt",
             "conditional": {"requested": 800, "cached": 800, "computed": 0},
             "marginal": {"requested": 800, "cached": 800, "computed": 0},
             "forward_passes": 0,
@@ -56,8 +103,10 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
         training_history=make_history(rng),
         training_summary={
             "objective": "bdpo",
+            "options": {"beta": 0.1, "placement": "reward"},
             "step_0_loss": math.log(2),
             "beta": 0.1,
+            "reward": "log_ratio",
             "steps": 60,
             "training_pairs": 256,
             "validation_pairs": 32,
@@ -84,7 +133,12 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
             "architecture": "LlamaForCausalLM",
             "parameters": 134515008,
         },
-        parameters={"seed": "7", "objective.name": "bdpo", "training.learning_rate": "5e-05"},
+        parameters={
+            "seed": "7",
+            "objective.name": "bdpo",
+            "comprehension.normalise": "token",
+            "training.learning_rate": "5e-05",
+        },
         provenance={"made": "2026-03-22 10:00 UTC", "git commit": "f" * 40, "torch": "2.13.0"},
     )
 
@@ -127,6 +181,7 @@ def make_funnel() -> pd.DataFrame:
 
 def make_comprehension(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
     ids = [f"{i:032x}" for i in range(PAIRS)]
+    split = ["validation" if i < VALIDATION else "train" for i in range(PAIRS)]
     chosen, rejected = rng.normal(0.53, 0.44, PAIRS), rng.normal(0.52, 0.46, PAIRS)
     floored = np.maximum(chosen, 0.01), np.maximum(rejected, 0.01)
     raw = floored[1] / (floored[0] + floored[1])
@@ -134,7 +189,7 @@ def make_comprehension(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataF
     comprehension = pd.DataFrame(
         {
             "pair_id": ids,
-            "split": "train",
+            "split": split,
             "chosen_mi": chosen,
             "rejected_mi": rejected,
             "imbalance": chosen - rejected,
@@ -148,7 +203,7 @@ def make_comprehension(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataF
     logps = pd.DataFrame(
         {
             "pair_id": ids,
-            "split": "train",
+            "split": split,
             "reference_chosen_logp": rng.normal(-120, 40, PAIRS),
             "reference_rejected_logp": rng.normal(-120, 40, PAIRS),
             "marginal_chosen_logp": rng.normal(-160, 40, PAIRS),
@@ -169,6 +224,11 @@ def make_history(rng: np.random.Generator) -> pd.DataFrame:
             noise = rng.normal(0, 0.3 if split == "train" else 0.03)
             chosen, rejected = -0.02 * step + noise, -0.05 * step + noise
             margin = 0.1 * (chosen - rejected)
+            followed = {
+                "comprehension/chosen": 0.5 + 0.01 * step,
+                "comprehension/rejected": 0.4,
+                "comprehension/imbalance": 0.2 + 0.01 * step,
+            }
             rows.append(
                 {
                     "step": step,
@@ -184,6 +244,7 @@ def make_history(rng: np.random.Generator) -> pd.DataFrame:
                     "grad_norm": abs(noise) if split == "train" else None,
                     "learning_rate": 5e-5,
                     "num_tokens": step * 2000,
+                    **(followed if split == "validation" else {}),
                 }
             )
     return pd.DataFrame(rows)

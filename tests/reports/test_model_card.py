@@ -40,6 +40,18 @@ def test_it_says_what_it_is_made_of_and_what_it_is_not(run: RunArtifacts) -> Non
     )
 
 
+def test_a_card_of_any_objective_has_no_holes(any_run: RunArtifacts) -> None:
+    text = render_model_card(any_run)
+    name, reward = (any_run.training_summary[key] for key in ("objective", "reward"))
+    assert re.findall(r"\b(?:nan|NaN|None|inf)\b", text) == []
+    assert ("this is no replication" in text) == (name == "bdpo")
+    facts = ModelCard(text).data.to_dict()
+    metric = facts["model-index"][0]["results"][0]["metrics"][0]["name"]
+    assert ("without a reference" in metric) == (reward != "log_ratio")
+    assert ("and dropped 3" in text) == ("dropped_pairs" in any_run.training_summary)
+    assert name in facts["tags"]
+
+
 def test_code_of_the_card_compiles(run: RunArtifacts) -> None:
     code = render_model_card(run).split("```python\n")[1].split("```")[0]
     assert "PeftModel.from_pretrained" in code

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import tomllib
 from dataclasses import replace
@@ -78,7 +79,7 @@ def test_structure_serves_a_reader_who_does_not_see_it(outline: Outline) -> None
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert outline.count("table") == outline.count("caption") > 5
     plots = [attrs for tag, attrs in outline.tags if attrs.get("class") == "plot"]
-    assert len(plots) == 12
+    assert len(plots) == 14
     assert all(plot["role"] == "img" and plot["aria-label"] for plot in plots)
     ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -88,7 +89,7 @@ def test_structure_serves_a_reader_who_does_not_see_it(outline: Outline) -> None
 
 def test_every_figure_is_readable_json(outline: Outline) -> None:
     figures = [json.loads(script) for script in outline.scripts if script.startswith('{"data"')]
-    assert len(figures) == 12
+    assert len(figures) == 14
     assert all(figure["data"] for figure in figures)
 
 
@@ -114,10 +115,48 @@ def test_samples_are_behind_a_warning(outline: Outline) -> None:
         "our reconstruction, not the paper's own equations",
         "training.learning_rate",
         "f" * 40,
+        "Objective bdpo (beta 0.1, placement reward)",
+        "without the prompt (empty_prompt)",
+        "Imbalance on validation pairs went from 0.200 to 0.800.",
     ],
 )
 def test_what_must_be_said_is_said(outline: Outline, said: str) -> None:
     assert said in outline.text
+
+
+def test_a_page_of_any_objective_has_no_holes(any_run: RunArtifacts) -> None:
+    text = Outline(render_report(any_run, "A report", 1, 7)).text
+    assert re.findall(r"\b(?:nan|NaN|None|NaT|inf)\b", text) == []
+    summary = any_run.training_summary
+    assert f"Objective {summary['objective']} (" in text
+    without_reference = any_run.reference_report["conditional"]["requested"] == 0
+    assert ("takes no reference, so there was no reference pass" in text) == without_reference
+    assert ("the base model has one, too" in text) == (summary["reward"] != "log_ratio")
+    assert ("takes no coefficients" in text) == any_run.comprehension.empty
+    assert ("B-DPO holds that" in text) != any_run.comprehension.empty
+    assert "The rows do not add up" not in text
+    assert ("+ 3 dropped by the objective." in text) == ("dropped_pairs" in summary)
+    assert ("Its multiplier lambda is 1.50" in text) == ("lambda" in summary)
+
+
+@pytest.mark.parametrize("control", ["none", "length"])
+def test_coefficients_without_comprehension_are_explained(run: RunArtifacts, control: str) -> None:
+    table = run.comprehension.assign(chosen_mi=math.nan, rejected_mi=math.nan, imbalance=math.nan)
+    if control == "none":
+        table = table.assign(chosen_share=0.5, chosen_coefficient=1.0, rejected_coefficient=1.0)
+    history = run.training_history.filter(regex="^(?!comprehension)")
+    numbers = {"pairs": 368, "chosen_mi": {"mean": None, "sd": None}, "negative_share": None}
+    changed = replace(run, comprehension=table, training_history=history, comprehension_diagnostics=numbers)
+    page = Outline(render_report(changed, "A report", 1, 7))
+    reason = (
+        "come from the lengths of the responses" if control == "length" else "All coefficients of bdpo are 1"
+    )
+    assert reason in page.text
+    assert "B-DPO holds that" not in page.text
+    assert re.findall(r"\b(?:nan|NaN|None)\b", page.text) == []
+    ids = {attrs.get("id") for _, attrs in page.tags}
+    assert ("chosen_share" in ids) == (control == "length")
+    assert not {"comprehension_by_side", "imbalance_drift"} & ids
 
 
 def test_rows_that_do_not_add_up_are_shown_as_such(run: RunArtifacts) -> None:

@@ -2,8 +2,14 @@ import pandas as pd
 import pytest
 
 from bdpo_pipeline.reports.artifacts import RunArtifacts
+from bdpo_pipeline.reports.objective_words import describe_objective
 from bdpo_pipeline.reports.verdict import heldout_sentences, safety_sentences
 from bdpo_pipeline.statistics import mcnemar_exact, wilson_interval
+
+RELATIVE, ALONE = (
+    describe_objective({"objective": name, "options": {}, "reward": reward}).reward
+    for name, reward in (("dpo", "log_ratio"), ("simpo", "mean_logp"))
+)
 
 
 def heldout(right: int, pairs: int, ties: int = 0) -> pd.DataFrame:
@@ -24,7 +30,7 @@ def heldout(right: int, pairs: int, ties: int = 0) -> pd.DataFrame:
     ],
 )
 def test_claims_go_no_further_than_the_interval(right: int, ties: int, claim: str) -> None:
-    sentence = heldout_sentences(heldout(right, 112, ties))[0]
+    sentence = heldout_sentences(heldout(right, 112, ties), RELATIVE)[0]
     assert claim in sentence
     low, high = wilson_interval(right, 112)[1:]
     assert f"{100 * low:.1f} to {100 * high:.1f}" in sentence
@@ -32,7 +38,14 @@ def test_claims_go_no_further_than_the_interval(right: int, ties: int, claim: st
 
 def test_without_single_safe_pairs_the_verdict_speaks_of_all() -> None:
     metrics = heldout(80, 112).assign(slice="all")
-    assert "held-out pairs of all kinds" in heldout_sentences(metrics)[0]
+    assert "held-out pairs of all kinds" in heldout_sentences(metrics, RELATIVE)[0]
+
+
+def test_an_accuracy_without_a_reference_is_said_to_be_another_quantity() -> None:
+    first, *_, last = heldout_sentences(heldout(80, 112), ALONE)
+    assert "the adapter finds the chosen response more likely per token in 71.4" in first
+    assert "the base model has one, too" in last
+    assert not any("base model" in sentence for sentence in heldout_sentences(heldout(80, 112), RELATIVE))
 
 
 @pytest.mark.parametrize(("gained", "lost", "claim"), [(8, 0, "a change"), (3, 1, "no change shown")])

@@ -5,6 +5,7 @@ from typing import Any
 
 from .artifacts import RunArtifacts
 from .formatting import count, duration, number, size
+from .objective_words import describe_objective, relabelling_sentences
 from .tables import Table, files_table, heldout_table, safety_table, sources_table
 from .verdict import headline_slice, heldout_sentences, safety_sentences
 
@@ -34,14 +35,20 @@ def render_model_card(run: RunArtifacts) -> str:
         "duration": duration,
         "size": size,
     }
+    words = describe_objective(run.training_summary)
     licences = sorted({source["licence"] for source in run.ingestion_summary})
     card: str = environment.get_template("model_card.md").render(
         run=run,
+        words=words,
+        relabelling=relabelling_sentences(run.training_summary),
         licences=licences,
         non_commercial=_is_non_commercial(licences),
         metric=_headline_metric(run),
-        evaluation=[*heldout_sentences(run.heldout_metrics), *safety_sentences(run.safety_metrics)],
-        heldout=heldout_table(run.heldout_metrics),
+        evaluation=[
+            *heldout_sentences(run.heldout_metrics, words.reward),
+            *safety_sentences(run.safety_metrics),
+        ],
+        heldout=heldout_table(run.heldout_metrics, words.reward),
         safety=safety_table(run.safety_metrics),
         sources=sources_table(run.ingestion_summary),
         files=files_table(run.ingestion_summary),

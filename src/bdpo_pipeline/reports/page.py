@@ -10,8 +10,10 @@ from markupsafe import Markup
 
 from .accounting import account_for_rows, rows_left
 from .artifacts import RunArtifacts
-from .comprehension_plots import comprehension_plots
+from .comprehension_plots import comprehension_plots, comprehension_unit, missing_comprehension
+from .drift_plots import drift_plots
 from .formatting import count, duration, number, percent, percent_interval
+from .objective_words import ObjectiveWords, describe_objective, relabelling_sentences
 from .plots import Plot
 from .result_plots import funnel_plot, heldout_plot, safety_plot
 from .samples import choose_samples
@@ -43,7 +45,8 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
         samples_per_set: most sample generations of a prompt set and way of choosing.
         seed: the project's seed, for the samples and the scatter plot.
     """
-    account = account_for_rows(run.ingestion_summary, run.filtering_funnel)
+    account = account_for_rows(run.ingestion_summary, run.filtering_funnel, run.training_summary)
+    words = describe_objective(run.training_summary)
     plots_script = template("plots.js")
     page: str = (
         environment()
@@ -51,24 +54,29 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
         .render(
             title=title,
             run=run,
+            words=words,
             account=account,
-            headlines=_headlines(run),
-            verdict=[*heldout_sentences(run.heldout_metrics), *safety_sentences(run.safety_metrics)],
-            heldout={"plot": heldout_plot(run.heldout_metrics), "table": heldout_table(run.heldout_metrics)},
+            headlines=_headlines(run, words),
+            verdict=[
+                *heldout_sentences(run.heldout_metrics, words.reward),
+                *safety_sentences(run.safety_metrics),
+            ],
+            heldout={
+                "plot": heldout_plot(run.heldout_metrics),
+                "table": heldout_table(run.heldout_metrics, words.reward),
+            },
             safety={"plot": safety_plot(run.safety_metrics), "table": safety_table(run.safety_metrics)},
             training={
-                "plots": training_plots(run.training_history),
+                "relabelling": relabelling_sentences(run.training_summary),
+                "plots": training_plots(run.training_history, words),
                 "table": training_table(run.training_summary),
             },
-            comprehension={
-                "plots": comprehension_plots(run.comprehension, run.reference_logps, seed),
-                "table": diagnostics_table(run.comprehension_diagnostics),
-            },
+            comprehension=_comprehension(run, seed),
             data={
                 "sources": sources_table(run.ingestion_summary),
                 "files": files_table(run.ingestion_summary),
                 "account": account_table(account),
-                "funnel_plot": funnel_plot(rows_left(run.ingestion_summary, run.filtering_funnel)),
+                "funnel_plot": funnel_plot(rows_left(account, run.filtering_funnel)),
                 "funnel": funnel_table(run.filtering_funnel),
             },
             reference=reference_table(run.reference_report),
@@ -109,13 +117,28 @@ def environment() -> Any:
     return environment
 
 
-def _headlines(run: RunArtifacts) -> list[tuple[str, str, str]]:
+def _comprehension(run: RunArtifacts, seed: int) -> dict[str, Any]:
+    """Return what stands in the section on comprehension; for an objective without it, only the sentence that says so."""
+    normalise = run.parameters["comprehension.normalise"]
+    drawn = comprehension_plots(run.comprehension, run.reference_logps, normalise=normalise, seed=seed)
+    return {
+        "missing": missing_comprehension(run.comprehension, run.training_summary["objective"]),
+        "plots": drawn | drift_plots(run.training_history, run.comprehension, comprehension_unit(normalise)),
+        "table": None if run.comprehension.empty else diagnostics_table(run.comprehension_diagnostics),
+    }
+
+
+def _headlines(run: RunArtifacts, words: ObjectiveWords) -> list[tuple[str, str, str]]:
     """Return the few numbers that stand on top: label, value, and what it rests on."""
     name = headline_slice(run.heldout_metrics)
     row = run.heldout_metrics.set_index("slice").loc[name]
     interval = percent_interval(row["accuracy_low"], row["accuracy_high"])
     headlines = [
-        (f"Held-out accuracy, {name}", percent(row["accuracy"]), f"{interval}; {count(row['pairs'])} pairs")
+        (
+            f"Held-out {words.reward.accuracy}, {name}",
+            percent(row["accuracy"]),
+            f"{interval}; {count(row['pairs'])} pairs",
+        )
     ]
     for (prompt_set, desired, judge), rows in run.safety_metrics.groupby(
         ["prompt_set", "desired", "judge"], sort=False
@@ -127,11 +150,13 @@ def _headlines(run: RunArtifacts) -> list[tuple[str, str, str]]:
         )
         prompts = count(models.loc["base", "prompts"])
         headlines.append((label, rates, f"{prompts} prompts; {judge_label(models.loc['base'], str(judge))}"))
-    passes, step_0 = run.reference_report["forward_passes"], run.training_summary["step_0_loss"]
-    headlines.append(
-        ("Reference forward passes", count(passes), "what was scored before came from the cache")
-    )
-    headlines.append(("Loss at step 0", number(step_0, 6), "log 2 = 0.693147 where policy equals reference"))
+    reference = run.reference_report
+    basis = f"{words.name} takes no reference"
+    if reference["conditional"]["requested"]:
+        basis = "what was scored before came from the cache"
+    headlines.append(("Reference forward passes", count(reference["forward_passes"]), basis))
+    step_0 = number(run.training_summary["step_0_loss"], 6)
+    headlines.append(("Loss at step 0", step_0, f"{words.name}: {words.start}"))
     return headlines
 
 

@@ -1,6 +1,8 @@
 """What every plot of the report shares: its words, its colours and its layout."""
 
 from dataclasses import dataclass
+from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,6 +88,20 @@ def histogram(samples: dict[str, tuple[Any, str]], unit: str, bins: int = 40) ->
         )
         for name, (_, colour) in samples.items()
     ]
+
+
+def sentence_figure(sentence: str) -> "go.Figure":
+    """Return a figure that shows a sentence, for a plot that has nothing to draw."""
+    figure = make_figure([], "", "", xaxis_visible=False, yaxis_visible=False)
+    # Plotly does not break lines by itself, and the panel of Kedro-Viz is narrow.
+    return figure.add_annotation(
+        text="<br>".join(wrap(escape(sentence), 48)),
+        showarrow=False,
+        xref="paper",
+        yref="paper",
+        x=0.5,
+        y=0.5,
+    )
 
 
 def vertical_line(at: float, label: str) -> dict[str, Any]:

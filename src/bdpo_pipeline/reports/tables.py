@@ -19,6 +19,7 @@ from .formatting import (
     percent_interval,
     size,
 )
+from .objective_words import RewardWords
 from .result_plots import set_label
 from .verdict import judge_label
 
@@ -42,7 +43,7 @@ class Table:
     monospace: frozenset[int] = field(default_factory=frozenset)
 
 
-def heldout_table(metrics: DataFrame) -> Table:
+def heldout_table(metrics: DataFrame, reward: RewardWords) -> Table:
     """Return held-out accuracy and margin by slice."""
     rows = [
         [
@@ -69,7 +70,7 @@ def heldout_table(metrics: DataFrame) -> Table:
     ]
     caption = (
         "Held-out pairs, never seen in training: share of pairs whose chosen response has the higher implicit reward, and "
-        "the mean margin of rewards (beta \u00d7 nats)."
+        f"the mean margin of rewards ({reward.unit}). {reward.meaning}"
     )
     return Table(caption, header, rows, numeric=frozenset(range(1, 8)))
 
@@ -148,6 +149,7 @@ def account_table(account: RowAccount) -> Table:
         "quarantined (malformed)": account.quarantined,
         "without a preference": account.without_preference,
         "dropped by filtering": account.dropped,
+        "dropped by the objective": account.dropped_by_objective,
         **{f"used: {split}": rows for split, rows in account.used.items()},
     }
     rows = [
@@ -185,9 +187,13 @@ def funnel_table(filtering_funnel: DataFrame) -> Table:
 
 def reference_table(report: Mapping[str, Any]) -> Table:
     """Return how many responses the reference pass asked for, found in the cache, and computed."""
+    marginal = report["marginal_context"] or "not needed"
     rows = [
         [name, *(count(report[key][what]) for what in ("requested", "cached", "computed"))]
-        for key, name in (("conditional", "given the prompt"), ("marginal", "without the prompt"))
+        for key, name in (
+            ("conditional", "given the prompt"),
+            ("marginal", f"without the prompt ({marginal})"),
+        )
     ]
     caption = f"Responses scored by the reference model for {count(report['pairs'])} pairs."
     return Table(

@@ -5,20 +5,22 @@ from typing import Any
 from bdpo_pipeline.tables import DataFrame
 
 from .formatting import count, is_missing, number, number_interval, p_value, percent, percent_interval
+from .objective_words import RewardWords
 
 
-def heldout_sentences(heldout_metrics: DataFrame) -> list[str]:
+def heldout_sentences(heldout_metrics: DataFrame, reward: RewardWords) -> list[str]:
     """Return what the held-out pairs say, the slice with exactly one safe response first where there is one."""
     name = headline_slice(heldout_metrics)
     row = heldout_metrics.set_index("slice").loc[name]
     which = "with exactly one safe response" if name == "one safe response" else "of all kinds"
-    return [
-        f"On {count(row['pairs'])} held-out pairs {which} (from {count(row['prompts'])} prompts), the adapter gives the "
-        f"chosen response the higher reward in {percent(row['accuracy'])} of pairs (95\u00a0% interval "
+    sentences = [
+        f"On {count(row['pairs'])} held-out pairs {which} (from {count(row['prompts'])} prompts), {reward.preference} "
+        f"in {percent(row['accuracy'])} of pairs (95\u00a0% interval "
         f"{percent_interval(row['accuracy_low'], row['accuracy_high'])}), {_against_half(row)}.",
         f"The mean reward margin there is {number(row['margin'])} "
-        f"({number_interval(row['margin_low'], row['margin_high'])}).",
+        f"({number_interval(row['margin_low'], row['margin_high'])}; {reward.unit}).",
     ]
+    return [*sentences, reward.caution] if reward.caution else sentences
 
 
 def safety_sentences(safety_metrics: DataFrame) -> list[str]:

@@ -77,15 +77,15 @@ def compute_comprehension(
 
 
 def plot_comprehension(
-    comprehension: DataFrame, reference_logps: DataFrame, seed: int
-) -> tuple[Figure, Figure, Figure, Figure]:
-    """Draw I of each side, its imbalance, I against length, and the shares that follow."""
-    from bdpo_pipeline.reports.comprehension_plots import comprehension_plots
+    comprehension: DataFrame,
+    reference_logps: DataFrame,
+    objective: ObjectiveParameters,
+    parameters: ComprehensionParameters,
+    seed: int,
+) -> tuple[Figure, ...]:
+    """Draw I of each side, its imbalance, I against length, and the shares that follow; or say why there is none."""
+    from bdpo_pipeline.reports.comprehension_plots import comprehension_figures
 
-    plots = comprehension_plots(comprehension, reference_logps, seed=seed)
-    return (
-        plots["comprehension_by_side"].figure,
-        plots["comprehension_imbalance"].figure,
-        plots["comprehension_and_length"].figure,
-        plots["chosen_share"].figure,
+    return comprehension_figures(
+        comprehension, reference_logps, objective=objective.name, normalise=parameters.normalise, seed=seed
     )

@@ -36,7 +36,13 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 plot_comprehension,
-                ["comprehension", "reference_logps", "params:seed"],
+                [
+                    "comprehension",
+                    "reference_logps",
+                    "params:objective",
+                    "params:comprehension",
+                    "params:seed",
+                ],
                 [
                     "comprehension_by_side",
                     "comprehension_imbalance",
