@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from bdpo_pipeline.objectives.weighting import Coefficients, Constants, Weighting
@@ -15,7 +16,8 @@ def compute_comprehension(
     """Return the ``comprehension`` table and its diagnostics (docs/artifacts.md).
 
     Args:
-        logps: ``reference_logps`` of the pairs to weigh; no row for an objective that weighs none.
+        logps: ``reference_logps`` of the pairs to weigh; no row for an objective that weighs none. The marginal log-probs may be
+            missing where the coefficients do not depend on them (setting ``none``, control ``length``).
         weighting: from comprehension to coefficients.
         normalise: ``token`` or ``none``.
         control: ``none``; ``shuffled`` or ``reversed``, of the coefficients; or ``length``, tokens in place of comprehension.
@@ -25,10 +27,15 @@ def compute_comprehension(
 
     logps = logps.reset_index(drop=True)
     chosen, rejected = _information(logps, normalise)
-    lengths = (_tensor(logps["chosen_tokens"]), _tensor(logps["rejected_tokens"]))
     training = torch.tensor((logps["split"] == "train").to_numpy())
-    by_length = control == "length"
-    coefficients = _coefficients(*(lengths if by_length else (chosen, rejected)), training, weighting)
+    if weighting.setting == "none":
+        # No pair is told from another, which is what equal comprehension says; the marginals may be missing.
+        basis = (torch.ones_like(chosen), torch.ones_like(rejected))
+    elif control == "length":
+        basis = (_tensor(logps["chosen_tokens"]), _tensor(logps["rejected_tokens"]))
+    else:
+        basis = (chosen, rejected)
+    coefficients = _coefficients(*basis, training, weighting)
     coefficients = _apply_control(coefficients, training, control, seed)
     table = logps[["pair_id", "split"]].assign(
         chosen_mi=chosen.numpy(),
@@ -94,25 +101,35 @@ def _diagnose(table: "pd.DataFrame", logps: "pd.DataFrame") -> dict[str, Any]:
         return {"pairs": 0}
     train = (table["split"] == "train").to_numpy()
     t, tokens = table[train], logps[train]
+    lengths = np.concatenate([tokens["chosen_tokens"], tokens["rejected_tokens"]])
     length_ratio = np.log((tokens["rejected_tokens"] / tokens["chosen_tokens"]).to_numpy())
     both = np.concatenate([t["chosen_mi"], t["rejected_mi"]])
     return {
         "pairs": len(t),
-        "chosen_mi": {"mean": _number(t["chosen_mi"].mean()), "sd": _number(t["chosen_mi"].std())},
-        "rejected_mi": {"mean": _number(t["rejected_mi"].mean()), "sd": _number(t["rejected_mi"].std())},
-        "imbalance": {"mean": _number(t["imbalance"].mean()), "sd": _number(t["imbalance"].std())},
-        "chosen_share": {"mean": _number(t["chosen_share"].mean()), "sd": _number(t["chosen_share"].std())},
+        "chosen_mi": _mean_and_sd(t["chosen_mi"]),
+        "rejected_mi": _mean_and_sd(t["rejected_mi"]),
+        "imbalance": _mean_and_sd(t["imbalance"]),
+        "chosen_share": _mean_and_sd(t["chosen_share"]),
         "mean_coefficient_sum": _number((t["chosen_coefficient"] + t["rejected_coefficient"]).mean()),
-        "negative_share": _number((both < 0).mean()),
+        "negative_share": None if np.isnan(both).all() else float((both < 0).mean()),
         "floored_share": _number(t["floored"].mean()),
         "clipped_share": _number(t["clipped"].mean()),
-        "correlation_mi_with_tokens": _number(
-            np.corrcoef(both, np.concatenate([tokens["chosen_tokens"], tokens["rejected_tokens"]]))[0, 1]
-        ),
-        "correlation_share_with_log_length_ratio": _number(
-            np.corrcoef(t["chosen_share"], length_ratio)[0, 1]
-        ),
+        "correlation_mi_with_tokens": _correlation(both, lengths),
+        "correlation_share_with_log_length_ratio": _correlation(t["chosen_share"].to_numpy(), length_ratio),
     }
+
+
+def _mean_and_sd(column: "pd.Series[Any]") -> dict[str, float | None]:
+    return {"mean": _number(column.mean()), "sd": _number(column.std())}
+
+
+def _correlation(first: "NDArray[Any]", second: "NDArray[Any]") -> float | None:
+    """Return Pearson's correlation, null where one of the two is constant or missing."""
+    import numpy as np
+
+    if not (first.std() > 0 and second.std() > 0):
+        return None
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _tensor(column: "pd.Series[Any]") -> "Tensor":
@@ -122,7 +139,7 @@ def _tensor(column: "pd.Series[Any]") -> "Tensor":
 
 
 def _number(value: float) -> float | None:
-    """Return a JSON number; a statistic of too few or constant values is null."""
+    """Return a JSON number; a statistic of too few or missing values is null."""
     import math
 
     return float(value) if math.isfinite(value) else None

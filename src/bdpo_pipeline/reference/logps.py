@@ -32,8 +32,8 @@ def score_reference(
     Args:
         base_model: the ``base_model`` artifact.
         pairs: ``tokenised_pairs``.
-        conditional: whether to score the responses with their query.
-        marginal: how to estimate the log-probs without it; None for not at all. It takes the conditional ones, too.
+        conditional: whether to score the responses with their query; a marginal implies it.
+        marginal: how to estimate the log-probs without it; None for not at all.
         compute: where and how.
         cache: file of the log-prob store.
         scratch: folder for the files of jobs.
@@ -41,6 +41,8 @@ def score_reference(
     import numpy as np
 
     started = time.monotonic()
+    # Mutual information takes both, whatever the objective takes besides.
+    conditional = conditional or marginal is not None
     weighted = pairs["split"].isin(MARGINAL_SPLITS) & (marginal is not None)
     with_query = _items(pairs, [[prompt] for prompt in pairs["prompt_ids"]]) if conditional else []
     without_query: list[Item] = []
@@ -53,18 +55,19 @@ def score_reference(
     store = LogprobStore(cache)
     scores = score_through_cache([*with_query, *without_query], base_model, compute, store, scratch)
     first, second = slice(len(with_query)), slice(len(with_query), None)
+    known = np.full((len(pairs), 2), np.nan)
+    if conditional:
+        known[:] = np.reshape(scores.logps[first], (-1, 2))
+    marginals = np.full((len(pairs), 2), np.nan)
+    if marginal is not None and weighted.any():
+        # A row for each response of each pair, a column for each context.
+        others = np.reshape(scores.logps[second], (2 * weighted.sum(), -1))
+        marginals[weighted] = combine(marginal, known[weighted].ravel(), others).reshape(-1, 2)
 
     table = pairs[["pair_id", "split"]].copy()
-    known = np.array(scores.logps[first]).reshape(-1, 2)
-    if marginal is not None:
-        # A row for each pair, a column for each response, and behind them the contexts.
-        others = np.array(scores.logps[second]).reshape(int(weighted.sum()), 2, -1)
     for number, side in enumerate(("chosen", "rejected")):
-        table[f"reference_{side}_logp"] = known[:, number] if conditional else np.nan
-        table[f"marginal_{side}_logp"] = np.nan
-        if marginal is not None:
-            values = combine(marginal, known[weighted, number], others[:, number])
-            table.loc[weighted, f"marginal_{side}_logp"] = values
+        table[f"reference_{side}_logp"] = known[:, number]
+        table[f"marginal_{side}_logp"] = marginals[:, number]
         table[f"{side}_tokens"] = pairs[f"{side}_ids"].map(len).astype("int32")
     report = {
         "pairs": len(pairs),

@@ -1,11 +1,15 @@
 """The marginal log pi_ref(y) of a response: which contexts stand for "no query", and how their log-probs become one.
 
-``empty_prompt`` and ``bos`` score the response in one context (reconstructed). ``contrastive`` (ours, in the form of InfoNCE, van den
-Oord et al., arXiv 1807.03748) takes the mean of pi_ref(y | x_j) over the response's own query and K others:
+``empty_prompt`` and ``bos`` (reconstructed) score the response in one context, under some distribution q(y). ``contrastive`` (ours, in
+the form of InfoNCE, van den Oord et al., arXiv 1807.03748) takes the mean over the response's own query and K others:
 
     log pi_ref(y) ~ log [ (pi_ref(y | x) + sum_j pi_ref(y | x_j)) / (K + 1) ]
 
-so that the mutual information of a whole response is at most log(K + 1).
+Over responses drawn from the model, with MI the exact mutual information and log p(y) the exact marginal:
+
+- the pointwise MI of one context averages to MI + KL(p || q): never too small;
+- that of ``contrastive`` averages to at most MI, and to MI where the queries are all there are, equally likely. No response gets
+  more than log(K + 1).
 """
 
 from collections.abc import Sequence
@@ -27,11 +31,18 @@ class Marginal:
         kind: ``empty_prompt``, ``bos`` or ``contrastive``.
         queries: K of ``contrastive``.
         seed: of the choice of the K queries.
+
+    Raises:
+        ValueError: ``contrastive`` without other queries.
     """
 
     kind: str
-    queries: int
-    seed: int
+    queries: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.includes_own_query and self.queries < 1:
+            raise ValueError(f"contrastive with {self.queries} other queries: it takes at least one")
 
     @property
     def includes_own_query(self) -> bool:
@@ -44,8 +55,9 @@ def marginal_contexts(
 ) -> list[list[Context]]:
     """Return for each prompt the contexts, as token ids, in which its responses are scored beside the prompt itself.
 
-    The other queries of ``contrastive`` are the same for all prompts, as far as a prompt is not one of them: so their computation is
-    shared, and a pair more or less leaves the log-probs of the others in the cache.
+    The other queries of ``contrastive`` are drawn once for all prompts; a prompt that was drawn itself gets the next one instead. So
+    responses share the computation of contexts, those of few queries are the first of those of many, and a further prompt in the
+    pool changes at most one of them.
 
     Args:
         model: folder of the model.
@@ -58,14 +70,14 @@ def marginal_contexts(
     """
     if marginal.kind != "contrastive":
         return [[single_context(model, marginal.kind)]] * len(prompts)
-    drawn = sorted({tuple(ids) for ids in pool}, key=lambda ids: _draw(ids, marginal.seed))
+    drawn = sorted({_plain(ids) for ids in pool}, key=lambda ids: _draw(ids, marginal.seed))
     if len(drawn) <= marginal.queries:
         raise ValueError(
             f"comprehension.contrastive_queries = {marginal.queries} and there are {len(drawn)} different training prompts: "
             "it takes at least one more prompt than queries"
         )
     panel = drawn[: marginal.queries + 1]
-    return [[ids for ids in panel if ids != tuple(prompt)][: marginal.queries] for prompt in prompts]
+    return [[ids for ids in panel if ids != own][: marginal.queries] for own in map(_plain, prompts)]
 
 
 def single_context(model: str, kind: str) -> Context:
@@ -96,6 +108,11 @@ def combine(marginal: Marginal, conditional: Any, others: Any) -> Any:
 
     parts = np.column_stack([conditional, others]) if marginal.includes_own_query else others
     return np.logaddexp.reduce(parts, axis=1) - np.log(parts.shape[1])
+
+
+def _plain(ids: Sequence[int]) -> Context:
+    """Return ids from memory (lists) or from a file (arrays) in one form, so that they are drawn alike."""
+    return tuple(int(token) for token in ids)
 
 
 def _draw(ids: Context, seed: int) -> bytes:
