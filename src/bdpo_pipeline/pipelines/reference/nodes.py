@@ -43,7 +43,7 @@ def score_reference(
     return logps.score_reference(
         base_model,
         tokenised_pairs,
-        conditional=bound.needs_reference or weighs,
+        conditional=bound.needs_reference,
         marginal=_marginal(parameters, seed) if weighs else None,
         compute=compute.for_engine(),
         cache=compute.reference_cache,
