@@ -120,11 +120,12 @@ def environment() -> Any:
 def _comprehension(run: RunArtifacts, seed: int) -> dict[str, Any]:
     """Return what stands in the section on comprehension; for an objective without it, only the sentence that says so."""
     normalise = run.parameters["comprehension.normalise"]
+    unit = comprehension_unit(normalise)
     drawn = comprehension_plots(run.comprehension, run.reference_logps, normalise=normalise, seed=seed)
     return {
         "missing": missing_comprehension(run.comprehension, run.training_summary["objective"]),
-        "plots": drawn | drift_plots(run.training_history, run.comprehension, comprehension_unit(normalise)),
-        "table": None if run.comprehension.empty else diagnostics_table(run.comprehension_diagnostics),
+        "plots": drawn | drift_plots(run.training_history, run.comprehension, unit),
+        "table": None if run.comprehension.empty else diagnostics_table(run.comprehension_diagnostics, unit),
     }
 
 

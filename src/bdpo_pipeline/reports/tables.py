@@ -206,9 +206,9 @@ def reference_table(report: Mapping[str, Any]) -> Table:
 
 _DIAGNOSTICS = {
     "pairs": "training pairs that the figures below are taken over",
-    "chosen_mi.mean": "mean comprehension of chosen responses, nats per token",
+    "chosen_mi.mean": "mean comprehension of chosen responses",
     "chosen_mi.sd": "its standard deviation",
-    "rejected_mi.mean": "mean comprehension of rejected responses, nats per token",
+    "rejected_mi.mean": "mean comprehension of rejected responses",
     "rejected_mi.sd": "its standard deviation",
     "imbalance.mean": "mean of chosen minus rejected; near zero, neither side is understood better as a rule",
     "imbalance.sd": "how far single pairs are out of balance; at zero B-DPO would be DPO",
@@ -224,14 +224,17 @@ _DIAGNOSTICS = {
 }
 
 
-def diagnostics_table(diagnostics: Mapping[str, Any]) -> Table:
-    """Return the diagnostics of comprehension with a sentence on each."""
+def diagnostics_table(diagnostics: Mapping[str, Any], unit: str) -> Table:
+    """Return the diagnostics of comprehension, which is counted in this unit, with a sentence on each."""
     rows = [
         [name.replace("_", " ").replace(".", ", "), _plain(value), _DIAGNOSTICS.get(name, "")]
         for name, value in flatten(diagnostics)
     ]
     return Table(
-        "Diagnostics of comprehension.", ["Name", "Value", "What it says"], rows, numeric=frozenset({1})
+        f"Diagnostics of comprehension ({unit}).",
+        ["Name", "Value", "What it says"],
+        rows,
+        numeric=frozenset({1}),
     )
 
 

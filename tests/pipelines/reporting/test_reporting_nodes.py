@@ -28,7 +28,7 @@ def test_the_report_tells_the_numbers_of_the_run(catalog: Any) -> None:
 def test_every_diagnostic_is_explained(catalog: Any) -> None:
     from bdpo_pipeline.reports.tables import diagnostics_table
 
-    table = diagnostics_table(catalog.load("comprehension_diagnostics"))
+    table = diagnostics_table(catalog.load("comprehension_diagnostics"), "nats per token")
     assert table.rows
     assert [row[0] for row in table.rows if not row[2]] == []
 
