@@ -73,7 +73,7 @@ def measure_heldout(
     """Summarise held-out scores by slice: all, one safe response, both safe, and each larger harm category.
 
     Args:
-        heldout_scores: `heldout_scores` as in docs/artifacts.md; margins in units of beta times nats.
+        heldout_scores: `heldout_scores` as in docs/artifacts.md; margins in the unit of the objective's reward.
         heldout_pairs: the canonical rows of the held-out pairs, as a stored table.
         parameters: intervals and the smallest category.
         seed: the project's seed.
