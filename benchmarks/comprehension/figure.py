@@ -26,9 +26,12 @@ def draw(path: Path, known: Known, summaries: dict[str, Summary], model: str) ->
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
     )
     with plt.rc_context({**style, **ink}):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), facecolor=_CARD, layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), facecolor=_CARD, layout="constrained")
         _draw_known(left, known)
-        _draw_real(right, {s.passes: s for s in summaries.values() if s.bound}, model)
+        _draw_real(right, summaries, model)
+        for axes in (left, right):
+            axes.set(ylim=(0, None), xlabel="K (other queries)")
+            axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
@@ -36,37 +39,27 @@ def draw(path: Path, known: Known, summaries: dict[str, Summary], model: str) ->
 def _draw_known(axes: Axes, known: Known) -> None:
     counts = list(known.contrastive)
     mean, low, high = np.array(list(known.contrastive.values())).T
-    axes.plot(counts, np.log1p(counts), color=_BOUND, ls="--", label="bound, log(K + 1)")
     axes.axhline(known.exact, color=_EXACT, lw=2, label="exact")
-    axes.plot(counts, mean, "o-", color=_ESTIMATE, label="contrastive, mean over choices of K")
-    axes.fill_between(
-        counts, low, high, color=_ESTIMATE, alpha=0.15, lw=0, label="from lowest to highest choice"
-    )
-    axes.set(title="A model with nine tokens and eight queries", xlabel="K, other queries", xticks=counts)
-    axes.set(ylabel="mutual information (nats a response)", ylim=(0, None))
-    axes.legend(frameon=False, loc="upper left")
+    axes.plot(counts, np.log1p(counts), color=_BOUND, ls="--", label="bound, log(K + 1)")
+    axes.plot(counts, mean, "o-", color=_ESTIMATE, label="contrastive, mean")
+    axes.fill_between(counts, low, high, color=_ESTIMATE, alpha=0.15, lw=0, label="range over choices of queries")
+    axes.set(title="Nine tokens, eight queries: the truth is known", xticks=counts)
+    axes.set_ylabel("mutual information (nats)")
 
 
-def _draw_real(axes: Axes, contrastive: dict[int, Summary], model: str) -> None:
-    counts = list(contrastive)
-    means = [s.whole.mean() for s in contrastive.values()]
+def _draw_real(axes: Axes, summaries: dict[str, Summary], model: str) -> None:
+    contrastive = {s.passes: s for s in summaries.values() if s.bound}
+    counts, means = list(contrastive), [s.whole.mean() for s in contrastive.values()]
     axes.plot(
         counts, [s.bound for s in contrastive.values()], color=_BOUND, ls="--", label="bound, log(K + 1)"
     )
-    axes.plot(counts, means, "o-", color=_ESTIMATE, label="contrastive, mean of real responses")
+    axes.plot(counts, means, "o-", color=_ESTIMATE, label="contrastive, mean")
     for count, mean, summary in zip(counts, means, contrastive.values(), strict=True):
-        axes.annotate(
-            f"{summary.saturated:.0%}",
-            (count, mean),
-            xytext=(0, -16),
-            textcoords="offset points",
-            ha="center",
-            color=_INK,
-        )
-    axes.set(title=f"Real pairs, {Path(model).stem}", xlabel="K, other queries", ylim=(0, None))
-    axes.set_xscale("log", base=2)
+        place = {"xytext": (6, -14), "textcoords": "offset points"}
+        axes.annotate(f"{summary.saturated:.1%}", (count, mean), color=_INK, **place)
+    note = f"%: responses above {NEAR:.0%} of the bound\nempty_prompt: {summaries['empty_prompt'].whole.mean():.1f} nats, mean"
+    axes.text(0.98, 0.04, note, transform=axes.transAxes, ha="right", va="bottom")
+    axes.set(title=f"Real pairs, {model.rpartition('/')[2].removesuffix('.gguf')}", xscale="log")
     axes.set_xticks(counts, labels=[str(count) for count in counts])
-    axes.set_ylabel("pointwise mutual information (nats a response)")
-    axes.legend(
-        frameon=False, loc="upper left", title=f"below the points: responses above {NEAR:.0%} of the bound"
-    )
+    axes.set_xticks([], minor=True)
+    axes.set_ylabel("information of a whole response (nats)")

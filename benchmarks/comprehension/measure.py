@@ -1,5 +1,6 @@
 """Every estimator of comprehension on the same real pairs, and what each costs."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,12 @@ def _measure(setup: Setup, name: str, marginal: Marginal | None) -> Measured:
 
 
 def _add_up(setup: Setup, name: str, spent: dict[str, float]) -> dict[str, float]:
-    """Add what was spent to what earlier runs spent on the same pairs, and return the sum."""
-    path = setup.folder / "costs.json"
+    """Add what was spent to what earlier runs spent on the same pairs with the same model, and return the sum."""
+    what = [setup.base_model["weights_sha256"], setup.compute.dtype, str(setup.seed), *setup.pairs["pair_id"]]
+    path = setup.folder / f"costs-{hashlib.sha256('/'.join(what).encode()).hexdigest()[:16]}.json"
     costs = json.loads(path.read_text()) if path.is_file() else {}
-    key = f"{name}, {len(setup.pairs)} pairs"
-    before = costs.get(key, {})
+    before = costs.get(name, {})
     if spent["computed"]:
-        costs[key] = {count: value + before.get(count, 0) for count, value in spent.items()}
+        costs[name] = {count: value + before.get(count, 0) for count, value in spent.items()}
         path.write_text(json.dumps(costs, indent=2))
-    return costs.get(key, spent)
+    return costs.get(name, spent)

@@ -8,8 +8,8 @@ the form of InfoNCE, van den Oord et al., arXiv 1807.03748) takes the mean over 
 Over responses drawn from the model, with MI the exact mutual information and log p(y) the exact marginal:
 
 - the pointwise MI of one context averages to MI + KL(p || q): never too small;
-- that of ``contrastive`` averages to at most MI, and to MI where the queries are all there are, equally likely. No response gets
-  more than log(K + 1).
+- that of ``contrastive`` averages, over the choice of the others, to at most MI, and to MI where they are all there are, equally
+  likely. No response gets more than log(K + 1).
 """
 
 from collections.abc import Sequence
