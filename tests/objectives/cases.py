@@ -12,7 +12,7 @@ from bdpo_pipeline.objectives import BoundObjective, PairBatch, bind_objective
 COLUMNS = tuple(field.name for field in fields(PairBatch))
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "adadpo": [{}, {"beta": 0.05, "ceiling": 1.5}],
-    "apo_zero": [{}, {"beta": 1.0}],
+    "apo_zero": [{}, {"beta": 0.5}],
     "bdpo": [{}, {"placement": "gradient"}, {"beta": 0.5}],
     "bounded_dpo": [{}, {"beta": 0.3, "lam": 0.9}, {"lam": 0.05}],
     "bpo": [{}, {"beta": 0.5, "alpha": 1.0}],

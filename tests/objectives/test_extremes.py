@@ -121,6 +121,16 @@ def test_a_certain_response_leaves_all_finite(batch, name, options, dtype):
             assert torch.isfinite(values).all()
 
 
+def test_odds_of_a_nearly_certain_response_keep_their_digits(batch):
+    """1 - p of p = 1 - 1e-5 has two digits left in fp32, were p computed first."""
+    pairs = batch()
+    pairs = replace(pairs, policy_chosen=-1e-5 * pairs.chosen_tokens)
+    bound = bind_objective("orpo", {"lam": 1.0})
+    exact = differentiate(bound, pairs)
+    for ours, expected in zip(differentiate(bound, rearrange(pairs, torch.Tensor.float)), exact, strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-9)
+
+
 def turns_back(bound):
     """Whether the margin is pulled back beyond a target, as published: the sign is then that of the formula."""
     return bound.name == "ipo" or (bound.options.get("label_smoothing", 0) > 0 and bound.name != "robust_dpo")

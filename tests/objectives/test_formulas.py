@@ -28,6 +28,18 @@ def test_every_option_of_the_loss_is_tried(name):
     assert tried == set(bound.options) - relabelling
 
 
+def test_the_pairs_lie_on_both_sides_of_every_bend(batch):
+    pairs = batch()
+    bends = {
+        "dpop": pairs.chosen_logratio,
+        "bpo": pairs.chosen_logratio + 0.3 * pairs.rejected_logratio,
+        "bpo, alpha 1": pairs.chosen_logratio + pairs.rejected_logratio,
+        "adadpo": pairs.chosen_mean_logp - pairs.rejected_mean_logp - np.log(2),
+        "adadpo, ceiling 1.5": pairs.chosen_mean_logp - pairs.rejected_mean_logp - np.log(1.5),
+    }
+    assert all(set(bend.sign().tolist()) == {-1.0, 1.0} for bend in bends.values())
+
+
 @every_case
 def test_value_is_the_formula(batch, name, options):
     bound, pairs = bind_objective(name, options), batch()
