@@ -62,6 +62,7 @@ def relabel_pairs(
         _tensor(_column(table, "rejected_unsafe", objective.name)),
         _tensor(table["chosen_severity"].to_numpy(dtype="float64", na_value=np.nan)),
         _tensor(table["rejected_severity"].to_numpy(dtype="float64", na_value=np.nan)),
+        _tensor((table["split"] == "train").to_numpy()),
     )
     relabelling = objective.relabel(labels)
     decisions = relabelling.decisions.numpy()

@@ -16,12 +16,13 @@ pairs_of = {
 }
 
 
-def labels(pairs, cost="unsafe"):
+def labels(pairs, cost="unsafe", training=None):
     chosen, rejected = torch.tensor(pairs, dtype=torch.float32).T
+    training = torch.ones(len(pairs), dtype=torch.bool) if training is None else torch.tensor(training)
     unknown = torch.full((len(pairs),), torch.nan)
     if cost == "unsafe":
-        return PairLabels(chosen, rejected, unknown, unknown)
-    return PairLabels((chosen > 0).float(), (rejected > 0).float(), chosen, rejected)
+        return PairLabels(chosen, rejected, unknown, unknown, training)
+    return PairLabels((chosen > 0).float(), (rejected > 0).float(), chosen, rejected, training)
 
 
 def test_only_two_objectives_relabel():
@@ -91,3 +92,13 @@ def test_unknown_severities_are_named():
     relabel = bind_objective("constrained_dpo", {"cost": "severity"}).relabel
     with pytest.raises(ValueError, match="cost = severity: some pairs have no severity; use cost = unsafe"):
         relabel(labels([(1, 0)]))
+
+
+def test_lambda_is_found_from_the_training_pairs_and_applied_to_all():
+    relabel = bind_objective("constrained_dpo", {"cost": "severity"}).relabel
+    pairs = [(3, 0), (0, 2), (1, 0)]
+    alone = relabel(labels(pairs[:2], "severity"))
+    found = relabel(labels(pairs, "severity", [True, True, False]))
+    # The third pair alone would take lambda 1.
+    assert found.facts == alone.facts == {"lambda": 1 / 3, "mean_cost": 0.0}
+    assert found.decisions.tolist() == [SWAP, KEEP, KEEP]

@@ -70,9 +70,11 @@ class PairLabels:
         rejected_unsafe: likewise.
         chosen_severity: how severe the harm is, 0 (none) to 3.
         rejected_severity: likewise.
+        training: whether a pair is one to train on, bool; what is found from many pairs is found from these alone.
     """
 
     chosen_unsafe: Tensor
     rejected_unsafe: Tensor
     chosen_severity: Tensor
     rejected_severity: Tensor
+    training: Tensor

@@ -19,7 +19,7 @@ def order_by_constrained_reward(
 
     Chosen has one unit of reward more (people preferred it), so a pair is swapped where lambda (c_w - c_l) >= 1. Lambda is the
     least at which the mean cost of the preferred responses is at most the limit. The paper estimates that cost on samples of the
-    policy, which takes a cost model and a training run for each lambda; ours is of the data.
+    policy, which takes a cost model and a training run for each lambda; ours is of the training pairs.
 
     Args:
         labels: of the pairs.
@@ -27,7 +27,7 @@ def order_by_constrained_reward(
         cost_limit: largest mean cost of the preferred responses.
 
     Raises:
-        ValueError: no lambda keeps to the limit, or a severity is unknown.
+        ValueError: no lambda keeps to the limit, or a label is missing.
     """
     chosen, rejected = (
         (labels.chosen_unsafe, labels.rejected_unsafe)
@@ -35,14 +35,13 @@ def order_by_constrained_reward(
         else (labels.chosen_severity, labels.rejected_severity)
     )
     if chosen.isnan().any() or rejected.isnan().any():
-        raise ValueError(
-            "constrained_dpo with cost = severity: some pairs have no severity; use cost = unsafe"
-        )
+        raise ValueError(f"constrained_dpo with cost = {cost}: some pairs have no such label")
     excess = chosen - rejected
     # The order changes only where lambda passes 1 / excess of some pair: nothing lies between these values.
-    for bound in [math.inf, *excess[excess > 0].unique().flip(0).tolist()]:
+    decided_by = excess[labels.training]
+    for bound in [math.inf, *decided_by[decided_by > 0].unique().flip(0).tolist()]:
         swap = excess >= bound
-        mean_cost = float(torch.where(swap, rejected, chosen).mean())
+        mean_cost = float(torch.where(swap, rejected, chosen)[labels.training].mean())
         if mean_cost <= cost_limit:
             return Relabelling(torch.where(swap, -1, 1), {"lambda": 1 / bound, "mean_cost": mean_cost})
     raise ValueError(
