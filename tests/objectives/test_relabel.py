@@ -90,7 +90,7 @@ def test_a_limit_that_no_lambda_keeps_is_named_with_the_least_cost():
 
 def test_unknown_severities_are_named():
     relabel = bind_objective("constrained_dpo", {"cost": "severity"}).relabel
-    with pytest.raises(ValueError, match="cost = severity: some pairs have no severity; use cost = unsafe"):
+    with pytest.raises(ValueError, match="cost = severity: some pairs have no such label"):
         relabel(labels([(1, 0)]))
 
 
