@@ -42,7 +42,9 @@ def _draw_known(axes: Axes, known: Known) -> None:
     axes.axhline(known.exact, color=_EXACT, lw=2, label="exact")
     axes.plot(counts, np.log1p(counts), color=_BOUND, ls="--", label="bound, log(K + 1)")
     axes.plot(counts, mean, "o-", color=_ESTIMATE, label="contrastive, mean")
-    axes.fill_between(counts, low, high, color=_ESTIMATE, alpha=0.15, lw=0, label="range over choices of queries")
+    axes.fill_between(
+        counts, low, high, color=_ESTIMATE, alpha=0.15, lw=0, label="range over choices of queries"
+    )
     axes.set(title="Nine tokens, eight queries: the truth is known", xticks=counts)
     axes.set_ylabel("mutual information (nats)")
 

@@ -17,7 +17,7 @@ these pairs.
 _COST = """
 A pass scores one response of a pair in one context; the first row is what every estimator needs besides its own. Seconds include
 the start of a worker process (one for each row; for `contrastive` one more for each smaller K above it) and whatever else the
-machine did.
+machine did meanwhile; forward passes are of the same size whatever it did.
 """
 
 
@@ -84,19 +84,21 @@ def _costs(measured: dict[str, Measured], summaries: dict[str, Summary]) -> str:
     rows = []
     for name in measured:
         cost, passes = cost_of(name, measured), summaries[name].passes if name in summaries else 1
-        figures = ["not measured: some log-probs were there before", "", ""]
+        figures = ["not measured: some log-probs were there before", ""]
         if cost is not None:
-            times = f"{cost['seconds'] / base['seconds']:.2f}" if base else ""
-            figures = [f"{cost['forward_passes']:.0f}", f"{cost['seconds']:.0f}", times]
+            figures = [
+                _against(cost[count], base[count] if base else None)
+                for count in ("forward_passes", "seconds")
+            ]
         rows.append([name, f"{2 * passes}", *figures])
     header = [
-        "estimator",
-        "response passes a pair",
-        "forward passes",
-        "seconds",
-        "seconds, conditional pass = 1",
-    ]
+        "estimator", "response passes a pair", "forward passes (conditional = 1)", "seconds (conditional = 1)"
+    ]  # fmt: skip
     return _table(header, rows)
+
+
+def _against(value: float, base: float | None) -> str:
+    return f"{value:.0f}" + (f" ({value / base:.2f})" if base else "")
 
 
 def _known(known: Known) -> str:

@@ -44,7 +44,13 @@ def test_every_estimator_is_measured_in_the_passes_that_it_takes(made):
     assert list(section(page, "What they say")) == ESTIMATORS
     costs = section(page, "What they cost")
     assert [costs[name][0] for name in ("conditional", *ESTIMATORS)] == ["2", "2", "2", "2", "4"]
-    assert all(float(cell) > 0 for row in costs.values() for cell in row)
+    for row in costs.values():
+        forward_passes, seconds = (re.fullmatch(r"(\d+) \(([\d.]+)\)", cell) for cell in row[1:])
+        assert forward_passes is not None
+        assert seconds is not None
+        assert int(forward_passes[1]) > 0
+        assert int(seconds[1]) > 0
+    assert costs["conditional"][1].endswith("(1.00)")
     assert str(made[0]) not in page
 
 
