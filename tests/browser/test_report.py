@@ -83,7 +83,8 @@ def test_samples_open_on_demand_only(page: Page, report: Path) -> None:
 def test_an_answer_cannot_run_code(page: Page, chain: Any, load_catalog: Any, tmp_path: Path) -> None:
     catalog = load_catalog(chain.data_root)
     gather = create_pipeline().filter(node_names=["gather_artifacts"]).nodes[0]
-    inputs = [{"seed": 1} if name == "parameters" else catalog.load(name) for name in gather.inputs]
+    parameters = {"seed": 1, "comprehension": {"normalise": "token"}}
+    inputs = [parameters if name == "parameters" else catalog.load(name) for name in gather.inputs]
     run = gather_artifacts(*inputs)
     metrics = run.heldout_metrics.copy()
     metrics.loc[0, "slice"] = f"category: {ATTACK}"
