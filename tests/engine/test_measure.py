@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from bdpo_pipeline.engine.attention import usual_attention
 from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.measure import Measure
@@ -45,7 +46,8 @@ def context(tmp_path, pairs) -> WorkerContext:
 def logp_alone(policy, prompt: list[int], response: list[int], embeddings=None) -> torch.Tensor:
     whole = torch.tensor([prompt + response])
     inputs = {"input_ids": whole} if embeddings is None else {"inputs_embeds": embeddings}
-    table = policy(**inputs).logits.log_softmax(-1)[0, len(prompt) - 1 : -1]
+    with usual_attention(policy.get_base_model()):
+        table = policy(**inputs).logits.log_softmax(-1)[0, len(prompt) - 1 : -1]
     return table.gather(-1, torch.tensor(response)[:, None]).sum()
 
 

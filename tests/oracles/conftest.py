@@ -1,5 +1,6 @@
 """Real pairs, a tiny policy and its reference, for trainers of others and for ours."""
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bdpo_pipeline.engine.attention import usual_attention
 from bdpo_pipeline.engine.layout import Row, build_batch
 from bdpo_pipeline.engine.logps import response_logps
 from bdpo_pipeline.models.encoding import EncodedPair
@@ -81,6 +83,18 @@ def trl_arguments(tmp_path_factory) -> dict[str, Any]:
         "report_to": [],
         "disable_dropout": True,
     }
+
+
+@pytest.fixture(scope="session")
+def copy_models(models) -> Callable[[], tuple[Any, Any]]:
+    """`copy_models()` gives policy and reference for TRL, with the attention that our engine replaces by its own."""
+    _, policy, reference = models
+
+    def copied() -> tuple[Any, Any]:
+        with usual_attention(policy), usual_attention(reference):
+            return copy.deepcopy(policy), copy.deepcopy(reference)
+
+    return copied
 
 
 @pytest.fixture(scope="session")

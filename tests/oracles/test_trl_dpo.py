@@ -1,7 +1,5 @@
 """Our loss, rewards, log-probs and gradient against TRL's DPOTrainer on the same pairs, model and reference, in fp32."""
 
-import copy
-
 import pytest
 import torch
 
@@ -13,14 +11,14 @@ BETA = 0.1
 
 
 @pytest.fixture(scope="module")
-def trl(models, tokenizer, real_rows, to_preferences, trl_arguments):
+def trl(copy_models, tokenizer, real_rows, to_preferences, trl_arguments):
     """TRL's loss, metrics and gradient of one batch."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    _, policy, reference = models
+    policy, reference = copy_models()
     trainer = DPOTrainer(
-        model=copy.deepcopy(policy),
+        model=policy,
         ref_model=reference,
         args=DPOConfig(**trl_arguments, beta=BETA),
         train_dataset=Dataset.from_list(to_preferences(real_rows)),

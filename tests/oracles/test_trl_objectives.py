@@ -17,17 +17,17 @@ CHARACTERS = 120
 
 
 @pytest.fixture(scope="module")
-def step(models, tokenizer, real_rows, to_preferences, trl_arguments):
+def step(copy_models, tokenizer, real_rows, to_preferences, trl_arguments):
     """`step(Trainer, Config, **arguments)` gives a TRL trainer over a copy of the policy, and its one batch."""
     from datasets import Dataset
 
-    _, policy, reference = models
     preferences = to_preferences([(p, c[:CHARACTERS], r[:CHARACTERS]) for p, c, r in real_rows])
 
     def build(trainer_class, config_class, **arguments):
+        model, reference = copy_models()
         takes_reference = {"ref_model": reference} if trainer_class.__name__ == "DPOTrainer" else {}
         trainer = trainer_class(
-            model=copy.deepcopy(policy),
+            model=model,
             args=config_class(**trl_arguments, **arguments),
             train_dataset=Dataset.from_list(preferences),
             processing_class=copy.deepcopy(tokenizer),

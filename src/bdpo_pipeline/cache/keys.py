@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 # Raised when the engine's arithmetic changes in a way that moves log-probs by more than rounding.
-ENGINE_NUMERICS = 1
+ENGINE_NUMERICS = 2
 
 
 def response_key(

@@ -44,11 +44,11 @@ class _FrozenHead(torch.autograd.Function):
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for part in torch.arange(len(hidden)).split(rows):
             places = slice(int(part[0]), int(part[-1]) + 1)
-            logits = nn.functional.linear(hidden[places], weight, bias).float()
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            logps[places] = _gather(logits, targets[places]) - normaliser.squeeze(-1)
+            logits = nn.functional.linear(hidden[places], weight, bias)
+            everywhere = logits.log_softmax(-1, dtype=torch.float32)
+            logps[places] = _gather(everywhere, targets[places])
             if slopes is not None:
-                probabilities = logits.sub_(normaliser).exp_().to(weight.dtype)
+                probabilities = everywhere.exp_().to(weight.dtype)
                 slopes[places] = weight[targets[places]] - probabilities @ weight
         ctx.slopes = slopes
         return logps

@@ -1,8 +1,9 @@
-"""How responses are laid out for one forward pass: a context once, then each of its responses, none seeing another.
+"""How responses are laid out for one forward pass: what they share is computed once, and nothing is padded.
 
-A row is ``context + response_1 + response_2 + ...``. An attention mask lets a response see the context and itself; positions restart
-after the context. So a prompt is computed once for chosen and rejected, and one empty context serves many marginals. The last
-token of a response is only ever predicted, never read, and takes no place in the row.
+A batch is one sequence of places, cut into segments that form a tree: what all contexts begin with (such as a system prompt), then the
+rest of each context, then each of its responses. A segment sees the segments above it and itself, so a prompt is computed once for
+chosen and rejected, and one empty context serves many marginals. Positions go on from the segment above. The last token of a
+response is only ever predicted, never read, and takes no place.
 """
 
 from collections.abc import Sequence
@@ -21,26 +22,43 @@ class Row:
 
     @property
     def tokens(self) -> int:
-        """Number of places that the row takes."""
+        """Number of places that the row takes by itself."""
         return len(self.context) + sum(len(response) - 1 for response in self.responses)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows as tensors, padded to the longest.
+class Segment:
+    """Consecutive places.
 
     Attributes:
-        input_ids: ``[rows, length]``.
-        position_ids: ``[rows, length]``.
-        attention_mask: bool ``[rows, 1, length, length]``, true where a query (third axis) sees a key (fourth).
-        sources: ``[scored]``, places in the flattened ``[rows * length]`` whose output predicts ``targets``.
+        length: how many.
+        path: numbers of the segments that it sees, itself last.
+        mask: bool ``[length, length of the path]``, true where a place sees another.
+    """
+
+    length: int
+    path: list[int]
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as one sequence.
+
+    Attributes:
+        input_ids: ``[1, places]``.
+        position_ids: ``[1, places]``.
+        segments: of the places, in order.
+        row_places: number of places of each row, what it shares with others left out.
+        sources: ``[scored]``, places whose output predicts ``targets``.
         targets: ``[scored]``, token ids, response after response.
         lengths: number of scored tokens of each response, rows in order and their responses in order.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    attention_mask: Tensor
+    segments: list[Segment]
+    row_places: list[int]
     sources: Tensor
     targets: Tensor
     lengths: list[int]
@@ -50,67 +68,97 @@ class Batch:
         return Batch(
             self.input_ids.to(device),
             self.position_ids.to(device),
-            self.attention_mask.to(device),
+            [Segment(s.length, s.path, s.mask.to(device)) for s in self.segments],
+            self.row_places,
             self.sources.to(device),
             self.targets.to(device),
             self.lengths,
         )
 
 
-def build_batch(rows: Sequence[Row]) -> Batch:
-    """Lay out rows for one forward pass."""
-    length = max(row.tokens for row in rows)
-    # Padding uses token 0: whatever stands there is masked, and no output of it is read.
-    input_ids = torch.zeros(len(rows), length, dtype=torch.long)
-    position_ids = torch.zeros(len(rows), length, dtype=torch.long)
-    segments = torch.full((len(rows), length), -1)
-    sources: list[int] = []
-    targets: list[int] = []
-    lengths: list[int] = []
-    for i, row in enumerate(rows):
-        prompt = len(row.context)
-        ids, positions, segment = list(row.context), list(range(prompt)), [0] * prompt
-        for number, response in enumerate(row.responses, start=1):
-            start = i * length + len(ids)
-            sources += [i * length + prompt - 1, *range(start, start + len(response) - 1)]
-            targets += response
-            lengths.append(len(response))
-            ids += response[:-1]
-            positions += range(prompt, prompt + len(response) - 1)
-            segment += [number] * (len(response) - 1)
-        input_ids[i, : len(ids)] = torch.tensor(ids)
-        position_ids[i, : len(ids)] = torch.tensor(positions)
-        segments[i, : len(ids)] = torch.tensor(segment)
+def build_batch(rows: Sequence[Row], *, share_beginnings: bool = True) -> Batch:
+    """Lay out rows for one forward pass.
+
+    Args:
+        rows: at least one.
+        share_beginnings: whether what all contexts begin with is computed once.
+    """
+    shared = _common_beginning(rows) if share_beginnings else 0
+    layout = _Layout()
+    beginning = layout.add(rows[0].context[:shared], []) if shared else []
+    row_places = []
+    for row in rows:
+        before = len(layout.ids)
+        context = layout.add(row.context[shared:], beginning)
+        last = len(layout.ids) - 1
+        for response in row.responses:
+            start = len(layout.ids)
+            layout.sources += [last, *range(start, start + len(response) - 1)]
+            layout.targets += response
+            layout.lengths.append(len(response))
+            if len(response) > 1:
+                layout.add(response[:-1], context)
+        row_places.append(len(layout.ids) - before)
     return Batch(
-        input_ids,
-        position_ids,
-        _attention_mask(segments),
-        torch.tensor(sources),
-        torch.tensor(targets),
-        lengths,
+        torch.tensor([layout.ids]),
+        torch.tensor([layout.positions]),
+        layout.segments,
+        row_places,
+        torch.tensor(layout.sources),
+        torch.tensor(layout.targets),
+        layout.lengths,
     )
 
 
-def _attention_mask(segments: Tensor) -> Tensor:
-    length = segments.shape[1]
-    query, key = segments[:, :, None], segments[:, None, :]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    visible = causal & ((key == 0) | (key == query))
-    # A padded place sees itself: a query that sees nothing would be NaN and spread through the backward pass.
-    return visible[:, None]
+class _Layout:
+    """A batch in the making."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.segments: list[Segment] = []
+        self.sources: list[int] = []
+        self.targets: list[int] = []
+        self.lengths: list[int] = []
+
+    def add(self, ids: list[int], above: list[int]) -> list[int]:
+        """Add a segment below others; return its path."""
+        seen = sum(self.segments[i].length for i in above)
+        length = len(ids)
+        path = [*above, len(self.segments)]
+        mask = torch.ones(length, seen + length, dtype=torch.bool).tril(seen)
+        self.segments.append(Segment(length, path, mask))
+        self.ids += ids
+        self.positions += range(seen, seen + length)
+        return path
+
+
+def _common_beginning(rows: Sequence[Row]) -> int:
+    """Return how many tokens all contexts begin with alike, so that each keeps a token of its own; 0 for a single row."""
+    if len(rows) < 2:
+        return 0
+    first = rows[0].context
+    longest = min(len(row.context) for row in rows) - 1
+    return next(
+        (i for i in range(longest) if any(row.context[i] != first[i] for row in rows)), max(longest, 0)
+    )
 
 
 def plan_batches(rows: Sequence[Row], tokens_per_batch: int) -> list[list[int]]:
-    """Group row numbers into batches of rows of like length, each at most ``tokens_per_batch`` places, padding included.
+    """Group row numbers into batches of at most ``tokens_per_batch`` places, counted as if nothing were shared between rows.
 
     A row that is longer than the bound gets a batch of its own. Longest first, so that a lack of memory shows at once.
     """
     order = sorted(range(len(rows)), key=lambda i: (-rows[i].tokens, i))
     batches: list[list[int]] = []
+    room: list[int] = []
     for i in order:
-        longest = rows[batches[-1][0]].tokens if batches else 0
-        if batches and longest * (len(batches[-1]) + 1) <= tokens_per_batch:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
+        # The first batch that still has room for it: what is left open by long rows is filled by short ones.
+        place = next((k for k, left in enumerate(room) if left >= rows[i].tokens), None)
+        if place is None:
+            batches.append([])
+            room.append(tokens_per_batch)
+            place = len(batches) - 1
+        batches[place].append(i)
+        room[place] -= rows[i].tokens
     return batches

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from bdpo_pipeline.engine.attention import use_segments, usual_attention
 from bdpo_pipeline.engine.head import token_logps
 from bdpo_pipeline.engine.layout import Batch, Row, build_batch
 
@@ -25,24 +26,22 @@ def response_logps(model: nn.Module, batch: Batch, embeddings: Tensor | None = N
     Args:
         model: base model or a PEFT model around it.
         batch: what to score.
-        embeddings: the batch's input embeddings, ``[rows, length, width]``, where the log-probs are to be differentiated in them, even
+        embeddings: the batch's input embeddings, ``[1, places, width]``, where the log-probs are to be differentiated in them, even
             twice.
     """
     decoder, head = _decoder_and_head(model)
     inputs = {"input_ids": batch.input_ids} if embeddings is None else {"inputs_embeds": embeddings}
+    use_segments(_base(model))
     hidden = decoder(
-        **inputs,
-        position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
+        **inputs, position_ids=batch.position_ids, segments=batch.segments, use_cache=False
     ).last_hidden_state
-    places = hidden.flatten(0, 1)[batch.sources]
+    places = hidden[0, batch.sources]
     logps = token_logps(head, places, batch.targets, twice_differentiable=embeddings is not None)
     return torch.stack([part.sum() for part in logps.split(batch.lengths)])
 
 
 def input_embeddings(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the embeddings of a batch's tokens, ``[rows, length, width]``."""
+    """Return the embeddings of a batch's tokens, ``[1, places, width]``."""
     found: Tensor = _base(model).get_input_embeddings()(batch.input_ids)
     return found
 
@@ -73,7 +72,8 @@ def check_supported(model: nn.Module, device: torch.device, rows: Sequence[Row])
     whole = [torch.tensor([[*probe.context, *response]], device=device) for response in probe.responses]
     with torch.no_grad():
         ours = response_logps(model, batch)
-        theirs = torch.stack([_plain_logp(model, ids, 3) for ids in whole])
+        with usual_attention(_base(model)):
+            theirs = torch.stack([_plain_logp(model, ids, 3) for ids in whole])
     # Wide enough for bf16, narrow enough for any cap or scale on the logits.
     if not torch.allclose(ours, theirs, rtol=2e-2, atol=2e-2):
         raise UnsupportedModelError(

@@ -8,6 +8,7 @@ from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import ScoreJob
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
 from bdpo_pipeline.engine.logps import check_supported, response_logps
+from bdpo_pipeline.engine.lora import fuse_lora
 from bdpo_pipeline.models.adapters import load_policy
 
 
@@ -20,6 +21,7 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     members = _group_by_context(flat["response_context"].tolist(), ids, job.compute.tokens_per_batch)
     rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
     model = load_policy(job.model, job.adapter, job.compute).to(context.device)
+    fuse_lora(model)
     check_supported(model, context.device, rows)
     batches = context.share(plan_batches(rows, job.compute.tokens_per_batch))
     passes = 0

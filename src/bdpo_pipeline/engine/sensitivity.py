@@ -20,7 +20,7 @@ def logps_and_sensitivities(
     """
     apart = [Row(row.context, [response]) for row in rows for response in row.responses]
     learning = torch.is_grad_enabled()
-    batch = build_batch(apart).to(device)
+    batch = build_batch(apart, share_beginnings=False).to(device)
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         embeddings = input_embeddings(model, batch)
         if not embeddings.requires_grad:  # as under LoRA, which leaves them frozen
@@ -28,5 +28,6 @@ def logps_and_sensitivities(
         logps = response_logps(model, batch, embeddings)
         # A response depends on its own row alone, so the gradient of the sum holds that of each.
         [slopes] = torch.autograd.grad(logps.sum(), embeddings, create_graph=learning)
-    sensitivities = slopes.float().square().sum(dim=(1, 2))
+    by_row = slopes[0].float().square().sum(dim=1).split(batch.row_places)
+    sensitivities = torch.stack([part.sum() for part in by_row])
     return (logps, sensitivities) if learning else (logps.detach(), sensitivities.detach())

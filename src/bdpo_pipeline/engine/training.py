@@ -18,11 +18,12 @@ from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import TrainJob
 from bdpo_pipeline.engine.logps import check_supported
+from bdpo_pipeline.engine.lora import fuse_lora
 from bdpo_pipeline.engine.measure import Measure
 from bdpo_pipeline.engine.pair_data import load_pairs
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
-from bdpo_pipeline.objectives import bind_objective
+from bdpo_pipeline.objectives import Need, bind_objective
 
 
 class DivergedError(RuntimeError):
@@ -32,6 +33,7 @@ class DivergedError(RuntimeError):
 def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     """Train the adapter, going on from the job's newest checkpoint if there is one; rank 0 saves it as ``adapter/``."""
     data = load_pairs(context)
+    objective = bind_objective(job.objective, job.options)
     training, validation = data.training, data.validation
     policy = add_lora(
         load_model(job.model, dtype=job.compute.dtype, attention=job.compute.attention),
@@ -41,13 +43,14 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         target_modules=job.lora.target_modules,
         seed=job.seeds["adapter"],
     ).to(context.device)
+    if Need.SENSITIVITY not in objective.needs:
+        fuse_lora(policy)  # its gradient cannot be differentiated again
     check_supported(policy, context.device, data.rows)
     trainable = [p for p in policy.parameters() if p.requires_grad]
     steps_per_epoch = math.ceil(len(training) / job.pairs_per_step)
     steps = steps_per_epoch * job.epochs
     spec = job.optimiser
     optimiser = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    objective = bind_objective(job.objective, job.options)
     followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None
     acted_upon = followed if followed and followed.online else None
     tokens = job.compute.tokens_per_batch
@@ -58,13 +61,14 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
     for _ in range(state.step):
         schedule.step()
-    resumed_from, start, trained = state.step, time.monotonic(), 0
+    resumed_from, trained = state.step, 0
+    start, start_cpu = time.monotonic(), time.process_time()
     stopped_early = _out_of_patience(state, job.early_stopping_patience)
 
     with context.progress("train", steps - state.step) as advance:
         while state.step < steps and not stopped_early:
             epoch, place = divmod(state.step, steps_per_epoch)
-            order = _shuffle(training, job.seeds["order"] + epoch)
+            order = shuffle(training, job.seeds["order"] + epoch)
             pairs = order[place * job.pairs_per_step : (place + 1) * job.pairs_per_step]
 
             # Dropout is seeded by step and process, so a resumed run needs no random state to go on alike.
@@ -111,7 +115,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
 
     if state.best_weights:
         restore_weights(policy, state.best_weights)
-    seconds = time.monotonic() - start
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
     if context.accelerator.is_main_process:
         policy.save_pretrained(context.folder / "adapter")  # type: ignore[operator]
     return {
@@ -128,6 +132,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         "validation_pairs": len(validation),
         "resumed_from_step": resumed_from,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "pairs_per_second": trained / seconds if seconds else None,
     }
 
@@ -142,7 +147,8 @@ def _sum_gradients(trainable: list[torch.nn.Parameter], context: WorkerContext) 
         parameter.grad = part.view_as(parameter)
 
 
-def _shuffle(pairs: list[int], seed: int) -> list[int]:
+def shuffle(pairs: list[int], seed: int) -> list[int]:
+    """Return the pairs in the order of an epoch."""
     generator = torch.Generator().manual_seed(seed)
     return [pairs[i] for i in torch.randperm(len(pairs), generator=generator).tolist()]
 
