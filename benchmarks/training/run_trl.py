@@ -1,0 +1,106 @@
+"""One contestant: TRL's DPOTrainer on a workload. Runs in any environment that has TRL, and imports nothing of this project.
+
+    python run_trl.py WORKLOAD MODEL OUT --steps 16 --dtype float32 [--full]
+
+The token ids and the reference log-probs are given, so TRL tokenises and precomputes nothing; its loop, collator and loss are its own.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import torch
+import trl
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import DPOConfig, DPOTrainer
+
+
+class GivenTokens(DPOTrainer):
+    """Takes the data set as it is."""
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        return dataset
+
+    def _precompute_ref_logps(self, dataset, *args, **kwargs):
+        return dataset
+
+
+class Clock(TrainerCallback):
+    """CPU and wall seconds from the first step to the end of the last."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.wall, self.cpu = time.monotonic(), time.process_time()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.wall, self.cpu = time.monotonic() - self.wall, time.process_time() - self.cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workload", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--pairs-per-step", type=int, default=8)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--full", action="store_true", help="train all weights instead of the adapter")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = [json.loads(line) for line in (options.workload / "pairs.jsonl").read_text().splitlines()]
+    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=getattr(torch, options.dtype))
+    if not options.full:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, options.workload / "adapter", is_trainable=True)
+    arguments = DPOConfig(
+        output_dir=str(options.out.parent / "trl"),
+        beta=0.1,
+        per_device_train_batch_size=options.pairs_per_step,
+        max_steps=options.steps,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        max_length=None,
+        precompute_ref_log_probs=True,
+        gradient_checkpointing=False,
+        disable_dropout=True,
+        bf16=False,
+        use_cpu=True,
+        report_to=[],
+        logging_steps=1,
+        save_strategy="no",
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+    )
+    clock = Clock()
+    trainer = GivenTokens(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(options.model),
+        callbacks=[clock],
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    trainer.train()
+    result = {
+        "name": f"TRL {trl.__version__}",
+        "pairs": options.steps * options.pairs_per_step,
+        "seconds": clock.wall,
+        "cpu_seconds": clock.cpu,
+        "memory_before_bytes": before,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+    }
+    options.out.write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
