@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from bdpo_pipeline.engine.attention import attend
+from bdpo_pipeline.engine.attention import UnsupportedAttentionError, attend
 from bdpo_pipeline.engine.layout import Row, build_batch
 
 HEADS, KEY_HEADS, WIDTH = 6, 2, 8
@@ -51,3 +51,13 @@ def test_output_and_gradients_are_those_of_masked_attention(dtype, tolerance):
         results.append([output.detach().double(), *(x.grad.double() for x in (q, k, v))])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=tolerance * float(expected.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("asked", [{"softcap": 50.0}, {"dropout": 0.1}, {"s_aux": torch.zeros(HEADS)}])
+def test_attention_that_does_more_is_refused(asked):
+    """Rather than computed without it: on a few tokens the difference can be too small to be seen."""
+    tensors = [torch.zeros(1, heads, 3, WIDTH) for heads in (HEADS, KEY_HEADS, KEY_HEADS)]
+    segments = build_batch([Row([1, 2], [[3, 4]])]).segments
+    attend(torch.nn.Identity(), *tensors, None, segments=segments, scaling=1.0)
+    with pytest.raises(UnsupportedAttentionError, match="this model attends with"):
+        attend(torch.nn.Identity(), *tensors, None, segments=segments, scaling=1.0, **asked)

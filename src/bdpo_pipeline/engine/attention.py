@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _NAME = "segments"
 
 
+class UnsupportedAttentionError(RuntimeError):
+    """The model's attention does more than the engine's."""
+
+
 def attend(
     _module: nn.Module,
     query: Tensor,
@@ -25,6 +29,9 @@ def attend(
     *,
     segments: Sequence[Segment],
     scaling: float,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend from each segment to those on its path; the signature is that of transformers' attention functions.
@@ -37,10 +44,22 @@ def attend(
         value: as ``key``.
         segments: of the places.
         scaling: of the scores.
+        dropout: of the weights; not supported.
+        softcap: bound of the scores; not supported.
+        s_aux: attention sinks; not supported.
 
     Returns:
         ``[1, places, heads, width]``, and no weights.
+
+    Raises:
+        UnsupportedAttentionError: the model asks for what is not supported.
     """
+    asked = {"dropout": dropout or None, "softcap": softcap, "attention sinks": s_aux}
+    for feature, given in asked.items():
+        if given is not None:
+            raise UnsupportedAttentionError(
+                f"this model attends with {feature}, which the engine's attention does not reproduce"
+            )
     lengths = [segment.length for segment in segments]
     # Split, not sliced: the gradient of a split is one concatenation, that of a slice as much memory as the whole.
     queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
