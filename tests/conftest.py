@@ -18,6 +18,14 @@ from kedro.io import DataCatalog
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Tensors this small wait for their threads longer than they compute: on a busy machine 13 ms for three logsigmoids."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @dataclass(frozen=True)
 class ChainRun:
     """A finished `kedro run --env test` of the whole chain."""

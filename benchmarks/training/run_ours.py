@@ -1,14 +1,14 @@
 """The other contestant: this project's engine on the same workload, through its own launcher.
 
-python run_ours.py WORKLOAD MODEL OUT --steps 16 --dtype float32 [--full]
+python run_ours.py WORKLOAD MODEL OUT --steps 16 --dtype float32
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from arguments import parse_arguments
 from workload import LORA, SEEDS
 
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec, OptimiserSpec, TrainJob
@@ -16,17 +16,7 @@ from bdpo_pipeline.engine.launcher import run_job
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--pairs-per-step", type=int, default=8)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tokens-per-batch", type=int, default=1024)
-    options = parser.parse_args()
+    options = parse_arguments(__doc__)
     rows = [json.loads(line) for line in (options.workload / "natural.jsonl").read_text().splitlines()]
     job = TrainJob(
         model=options.model,
@@ -34,7 +24,6 @@ def main() -> None:
             device="cpu",
             dtype=options.dtype,
             threads=options.threads,
-            tokens_per_batch=options.tokens_per_batch,
         ),
         objective="dpo",
         options={"beta": 0.1},

@@ -1,19 +1,19 @@
 """One contestant: TRL's DPOTrainer on a workload. Runs in any environment that has TRL, and imports nothing of this project.
 
-    python run_trl.py WORKLOAD MODEL OUT --steps 16 --dtype float32 [--full]
+    python run_trl.py WORKLOAD MODEL OUT --steps 16 --dtype float32
 
 The token ids and the reference log-probs are given, so TRL tokenises and precomputes nothing; its loop, collator and loss are its own.
 """
 
-import argparse
 import json
 import resource
 import time
-from pathlib import Path
 
 import torch
 import trl
+from arguments import parse_arguments
 from datasets import Dataset
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
@@ -39,24 +39,11 @@ class Clock(TrainerCallback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--pairs-per-step", type=int, default=8)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--full", action="store_true", help="train all weights instead of the adapter")
-    options = parser.parse_args()
+    options = parse_arguments(__doc__)
     torch.set_num_threads(options.threads)
     rows = [json.loads(line) for line in (options.workload / "pairs.jsonl").read_text().splitlines()]
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=getattr(torch, options.dtype))
-    if not options.full:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, options.workload / "adapter", is_trainable=True)
+    model = PeftModel.from_pretrained(model, options.workload / "adapter", is_trainable=True)
     arguments = DPOConfig(
         output_dir=str(options.out.parent / "trl"),
         beta=0.1,

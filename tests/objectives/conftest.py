@@ -1,6 +1,6 @@
 """Pairs as an objective sees them, made up."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -43,12 +43,3 @@ def make_batch(pairs: int = 6, seed: int = 5, **columns: torch.Tensor) -> PairBa
 @pytest.fixture
 def batch() -> Callable[..., PairBatch]:
     return make_batch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Torch wakes all its threads for the logsigmoid of three numbers, which on a busy machine takes 13 ms."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """Real pairs, a tiny policy and its reference, for trainers of others and for ours."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,6 @@ from bdpo_pipeline.objectives import BoundObjective, PairBatch
 from bdpo_pipeline.preferences.readers import read_file
 
 PAIRS = 6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small wait for their threads longer than they compute, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,8 @@ class Measure:
         """Return the sums over all pairs, from the losses of each micro-batch for itself."""
         # No pair first: a process that has none must add zeros to the same metrics.
         sums = self._losses([], pairs, self._observe([]))[1]
-        for numbers in self._micro_batches(pairs):
+        for places in self._micro_batches(pairs):
+            numbers = [pairs[place] for place in places]
             losses, part = self._losses(numbers, pairs, self._observe(numbers))
             if torch.is_grad_enabled():
                 (losses.sum() / len(pairs)).backward()
@@ -67,27 +68,24 @@ class Measure:
         losses, sums = self._losses(pairs, pairs, observed.requires_grad_(learning))
         if learning:
             [slopes] = torch.autograd.grad(losses.mean(), observed)
-            place = {number: i for i, number in enumerate(pairs)}
-            for numbers in self._micro_batches(pairs):
-                mine = self._observe(numbers)
-                mine.backward(slopes[[place[number] for number in numbers]])
+            for places in self._micro_batches(pairs):
+                self._observe([pairs[place] for place in places]).backward(slopes[places])
         return sums
 
     def _observe_everywhere(self, pairs: list[int]) -> Tensor:
         """Return what all processes observe of the pairs."""
-        place = {number: i for i, number in enumerate(pairs)}
         empty = self._observe([])
         observed = empty.new_zeros(len(pairs), empty.shape[1])
-        for numbers in self._micro_batches(pairs):
-            observed[[place[number] for number in numbers]] = self._observe(numbers)
+        for places in self._micro_batches(pairs):
+            observed[places] = self._observe([pairs[place] for place in places])
         gathered: Tensor = self.context.accelerator.reduce(observed, "sum")
         return gathered
 
     def _micro_batches(self, pairs: list[int]) -> Iterator[list[int]]:
-        """Yield this process's pairs, a micro-batch at a time."""
-        mine = self.context.share(pairs)
-        for places in plan_batches([self.data.rows[i] for i in mine], self.tokens_per_batch):
-            yield [mine[place] for place in places]
+        """Yield the places in ``pairs`` of those of this process, a micro-batch at a time."""
+        mine = self.context.share(range(len(pairs)))
+        for numbers in plan_batches([self.data.rows[pairs[place]] for place in mine], self.tokens_per_batch):
+            yield [mine[number] for number in numbers]
 
     def _observe(self, numbers: list[int]) -> Tensor:
         """Return what the policy says of pairs, ``[pairs, columns]``: see `_columns`."""
