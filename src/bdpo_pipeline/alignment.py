@@ -63,7 +63,7 @@ def train_adapter(
     # The adapter lies in this folder until the catalog has it; what only a resumed run needs does not stay.
     remove_checkpoints(folder)
     history = pd.DataFrame(result.pop("history"))
-    asked = {"objective": job.objective, "options": dict(objective.options), "dtype": job.compute.dtype}
+    asked = {"objective": job.objective, "options": dict(objective.options), **job.compute.weights}
     return folder / "adapter", history, {**asked, **relabelled, **result}
 
 

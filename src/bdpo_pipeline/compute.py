@@ -14,10 +14,12 @@ class ComputeParameters(ParameterGroup):
 
     device: Literal["auto", "cpu", "cuda"]
     dtype: Literal["float32", "bfloat16"]
-    attention: Literal["sdpa", "eager"]
+    quantisation: Literal["nf4"] | None
     processes: int = Field(ge=1)
     threads: int | None = Field(default=None, ge=1)
     tokens_per_batch: int = Field(gt=0)
+    sharding: Literal["fsdp2"] | None
+    activation_checkpointing: bool
     scratch: Path
     reference_cache: Path
 

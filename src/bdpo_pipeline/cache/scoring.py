@@ -57,12 +57,12 @@ def score_through_cache(
     Args:
         items: what to score.
         base_model: the ``base_model`` artifact.
-        compute: where and how; dtype and attention are part of the key.
+        compute: where and how; its precision is part of the key.
         store: the cache.
         scratch: folder for the files of jobs.
     """
     weights = base_model["weights_sha256"]
-    keys = [response_key(weights, compute.dtype, compute.attention, i.context, i.response) for i in items]
+    keys = [response_key(weights, compute.precision, i.context, i.response) for i in items]
     known = store.get(keys)
     missing = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
     passes = 0

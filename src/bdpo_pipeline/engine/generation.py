@@ -16,7 +16,7 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
     """Continue every prompt and report each batch as a ``generations`` event: prompt numbers, texts, token counts, whether ended."""
     prompts = context.load_tokens()[0]["contexts"]
     tokenizer = load_tokenizer(job.model)
-    policy: Any = load_policy(job.model, job.adapter, job.compute).to(context.device)
+    policy: Any = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
     policy.config.use_cache = True
     ends = _end_tokens(policy, tokenizer)
     models = ("base",) if job.adapter is None else ("base", "adapter")

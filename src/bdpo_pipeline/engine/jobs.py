@@ -15,10 +15,22 @@ class Compute:
 
     device: str = "auto"
     dtype: str = "float32"
-    attention: str = "sdpa"
+    quantisation: str | None = None
     processes: int = 1
     threads: int | None = None
     tokens_per_batch: int = 1024
+    sharding: str | None = None
+    activation_checkpointing: bool = False
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """How the base weights are held, as the loading functions take it."""
+        return {"dtype": self.dtype, "quantisation": self.quantisation}
+
+    @property
+    def precision(self) -> str:
+        """The same, as a name."""
+        return self.dtype if self.quantisation is None else f"{self.quantisation}/{self.dtype}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     ids, flat = context.load_tokens()
     members = _group_by_context(flat["response_context"].tolist(), ids, job.compute.tokens_per_batch)
     rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
-    model = load_policy(job.model, job.adapter, job.compute).to(context.device)
+    model = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
     fuse_lora(model)
     check_supported(model, context.device, rows)
     batches = context.share(plan_batches(rows, job.compute.tokens_per_batch))

@@ -36,7 +36,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     objective = bind_objective(job.objective, job.options)
     training, validation = data.training, data.validation
     policy = add_lora(
-        load_model(job.model, dtype=job.compute.dtype, attention=job.compute.attention),
+        load_model(job.model, **job.compute.weights),
         r=job.lora.r,
         alpha=job.lora.alpha,
         dropout=job.lora.dropout,

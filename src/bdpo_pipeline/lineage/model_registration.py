@@ -20,11 +20,12 @@ DEFAULT_NEW_TOKENS = 128
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """What a registered version is made of: adapter and base model as artifacts, and the dtype of training."""
+    """What a registered version is made of: adapter and base model as artifacts, and how the base weights were held in training."""
 
     adapter: Artifact
     base_model: Artifact
     dtype: str
+    quantisation: str | None
 
 
 def register_adapter(store: RunStore, run: str, trained: TrainedAdapter, tags: Mapping[str, str]) -> str:
@@ -54,7 +55,11 @@ def register_adapter(store: RunStore, run: str, trained: TrainedAdapter, tags: M
             python_model=str(Path(__file__).with_name("registered_model.py")),
             code_paths=[_model_code(Path(scratch))],
             artifacts={"adapter": trained.adapter.path, "base_model": trained.base_model.path},
-            model_config={"base_model_path": None, "dtype": trained.dtype, "attention": "sdpa"},
+            model_config={
+                "base_model_path": None,
+                "dtype": trained.dtype,
+                "quantisation": trained.quantisation,
+            },
             signature=_signature(),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDS],
             mlflow_model=Model(run_id=run, model_id=logged.model_id),

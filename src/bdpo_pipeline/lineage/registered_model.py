@@ -33,7 +33,12 @@ class AdapterModel(PythonModel):
         folder = find_base_model(facts, context.model_config["base_model_path"])
         self.tokenizer = load_tokenizer(folder)
         adapter = context.artifacts["adapter"]
-        self.policy: Any = load_policy(str(folder), adapter, _Numerics(context.model_config))
+        self.policy: Any = load_policy(
+            str(folder),
+            adapter,
+            dtype=context.model_config["dtype"],
+            quantisation=context.model_config["quantisation"],
+        )
 
     def predict(
         self,
@@ -61,14 +66,6 @@ class AdapterModel(PythonModel):
                 pad_token_id=self.tokenizer.pad_token_id,
             )
         return str(self.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True))
-
-
-class _Numerics:
-    """The model's configuration as what decides its numbers."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.dtype: str = config["dtype"]
-        self.attention: str = config["attention"]
 
 
 def find_base_model(facts: dict[str, Any], named: str | None) -> Path:

@@ -41,6 +41,7 @@ class Stage:
     outputs: dict[str, Artifact] = field(default_factory=dict)
     logged: set[tuple[str, int]] = field(default_factory=set)
     dtype: str = "float32"
+    quantisation: str | None = None
 
 
 class Tracker:
@@ -185,7 +186,7 @@ class Tracker:
         facts = json.loads(Path(base_model.path).read_text(encoding="utf-8"))
         tags |= {f"base_model.{key}": str(facts[key]) for key in _BASE_FACTS if facts[key]}
         version = register_adapter(
-            self._store, stage.run, TrainedAdapter(adapter, base_model, stage.dtype), tags
+            self._store, stage.run, TrainedAdapter(adapter, base_model, stage.dtype, stage.quantisation), tags
         )
         self._store.set_tags(
             stage.run, {"registered_model": f"{self._store.settings.registered_model}/{version}"}
@@ -206,6 +207,7 @@ class Tracker:
             }
             self._store.set_tags(run, {name: str(value) for name, value in texts.items()})
             owner.dtype = data.get("dtype", owner.dtype)
+            owner.quantisation = data.get("quantisation")
         elif kind in SCORE_TABLES:
             prefix, keys = SCORE_TABLES[kind]
             self._store.log_metrics(run, [(0, table_metrics(data, prefix, keys))])

@@ -1,6 +1,6 @@
 """Adapters on a base model."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bdpo_pipeline.models.loading import load_model
 
@@ -8,21 +8,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Numerics(Protocol):
-    """What decides a model's numbers besides its weights."""
-
-    @property
-    def dtype(self) -> str:
-        """Name of the torch dtype of the base weights."""
-
-    @property
-    def attention(self) -> str:
-        """Attention implementation."""
-
-
-def load_policy(path: str, adapter: str | None, numerics: Numerics) -> "nn.Module":
+def load_policy(
+    path: str, adapter: str | None, *, dtype: str, quantisation: str | None = None
+) -> "nn.Module":
     """Return the base model with an adapter on it, or bare, for inference on the CPU."""
-    model = load_model(path, dtype=numerics.dtype, attention=numerics.attention)
+    model = load_model(path, dtype=dtype, quantisation=quantisation)
     if adapter is None:
         return model
     from peft import PeftModel

@@ -18,18 +18,25 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(path: str | Path, *, dtype: str, attention: str = "sdpa") -> "PreTrainedModel":
+def load_model(path: str | Path, *, dtype: str, quantisation: str | None = None) -> "PreTrainedModel":
     """Return the frozen base model in evaluation mode, on the CPU.
 
     Args:
         path: prepared model folder.
         dtype: name of a torch dtype, such as ``float32`` or ``bfloat16``; weights are cast to it.
-        attention: attention implementation of transformers.
+        quantisation: None, or ``nf4``: weights of linear layers in four bits (bitsandbytes), multiplied in ``dtype``.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa"}
+    if quantisation is not None:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantisation,
+            bnb_4bit_compute_dtype=options["dtype"],
+            bnb_4bit_use_double_quant=True,
+        )
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(path), local_files_only=True, **options)
     model.requires_grad_(False)
     model.config.use_cache = False
