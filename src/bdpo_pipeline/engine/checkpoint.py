@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import Optimizer
+
+from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.sharding import gather, spread
+from bdpo_pipeline.engine.weights import TrainedWeights
 
 _PREFIX = "checkpoint-"
 _KEPT = 2
@@ -25,47 +30,40 @@ class TrainingState:
         history: rows of the training history so far.
         tokens: tokens of training pairs seen.
         best_loss: lowest validation loss so far, None before the first evaluation.
-        best_step: its step.
+        best_step: its step; None unless early stopping is on.
         waited: evaluations since then.
-        best_weights: trainable tensors at that step; empty unless early stopping is on.
+        best_weights: a snapshot of the weights at that step; empty unless early stopping is on.
     """
 
     step: int
     history: list[dict[str, Any]]
     tokens: int
     best_loss: float | None
-    best_step: int
+    best_step: int | None
     waited: int
     best_weights: dict[str, Tensor]
 
 
-def trainable_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """Return copies of the model's trainable tensors, on the CPU."""
-    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def restore_weights(model: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Set the model's trainable tensors."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            parameters[name].copy_(value)
-
-
 def save_checkpoint(
-    folder: Path, state: TrainingState, model: torch.nn.Module, optimiser: torch.optim.Optimizer
+    context: WorkerContext, state: TrainingState, weights: TrainedWeights, optimiser: Optimizer
 ) -> None:
-    """Write a checkpoint of ``state.step`` below ``folder`` and drop the ones that are no longer needed."""
-    scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=folder))
+    """Write a checkpoint of ``state.step`` and drop the ones that are no longer needed; all processes call, the main one writes."""
+    if not context.accelerator.is_main_process and not weights.sharded:
+        return
     optimiser_tensors = {
-        f"optimiser/{index}/{key}": value
+        f"optimiser/{index}/{key}": gather(value)
         for index, entries in optimiser.state_dict()["state"].items()
         for key, value in entries.items()
     }
+    snapshot = weights.snapshot()
+    if not context.accelerator.is_main_process:
+        return
+    folder = context.folder
+    scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=folder))
     tensors = {
-        **{f"weights/{name}": value for name, value in trainable_weights(model).items()},
+        **{f"weights/{name}": value for name, value in snapshot.items()},
         **{f"best/{name}": value for name, value in state.best_weights.items()},
-        **optimiser_tensors,
+        **{name: value for name, value in optimiser_tensors.items() if value is not None},
     }
     save_file({name: value.contiguous() for name, value in tensors.items()}, scratch / "state.safetensors")
     plain = {
@@ -86,30 +84,39 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
+    context: WorkerContext, weights: TrainedWeights, optimiser: Optimizer
 ) -> TrainingState | None:
-    """Set model and optimiser to the newest checkpoint below ``folder`` and return its state; None without one."""
-    checkpoints = _checkpoints(folder)
+    """Set weights and optimiser to the job's newest checkpoint and return its state; None without one. All processes call."""
+    checkpoints = _checkpoints(context.folder)
     if not checkpoints:
         return None
-    tensors = load_file(checkpoints[-1] / "state.safetensors")
-    restore_weights(model, _part(tensors, "weights/"))
-    restored = optimiser.state_dict()
-    restored["state"] = {}
-    for name, value in _part(tensors, "optimiser/").items():
-        index, key = name.split("/", 1)
-        restored["state"].setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict(restored)
     plain = json.loads((checkpoints[-1] / "state.json").read_text())
-    return TrainingState(**plain, best_weights=_part(tensors, "best/"))
+    with safe_open(checkpoints[-1] / "state.safetensors", "pt") as tensors:
+        # Of sharded weights the main process hands out the parts; the others need not read them.
+        reads = context.accelerator.is_main_process or not weights.sharded
+        weights.restore(_part(tensors, "weights/") if reads else {})
+        restored = optimiser.state_dict()
+        restored["state"] = {}
+        for name in sorted(tensors.keys()):
+            kind, *rest = name.split("/", 2)
+            if kind == "optimiser":
+                number, key = int(rest[0]), rest[1]
+                like = weights.parameters[number]
+                value = tensors.get_tensor(name)
+                value = spread(value, like) if value.shape == like.shape else value
+                restored["state"].setdefault(number, {})[key] = value
+        best = _part(tensors, "best/") if reads else {}
+    optimiser.load_state_dict(restored)
+    return TrainingState(**plain, best_weights=best)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}*"))
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _part(tensors: Any, prefix: str) -> dict[str, Tensor]:
+    names = [name for name in tensors.keys() if name.startswith(prefix)]  # noqa: SIM118 - a file, not a dict
+    return {name.removeprefix(prefix): tensors.get_tensor(name) for name in names}
 
 
 def _sync(path: Path) -> None:

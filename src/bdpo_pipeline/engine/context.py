@@ -48,9 +48,10 @@ class WorkerContext:
         """Return the job's token ids and flat arrays."""
         return load_tokens(self.folder / "tokens.safetensors")
 
-    def share(self, items: Sequence[T]) -> list[T]:
-        """Return this process's part of the items; the parts are disjoint and together all, however uneven."""
-        return list(items[self.accelerator.process_index :: self.accelerator.num_processes])
+    def share(self, items: Sequence[T], process: int | None = None) -> list[T]:
+        """Return a process's part of the items, by default this one's; the parts are disjoint and together all, however uneven."""
+        first = self.accelerator.process_index if process is None else process
+        return list(items[first :: self.accelerator.num_processes])
 
     @contextmanager
     def progress(self, task: str, total: int) -> Iterator[Callable[[int], None]]:

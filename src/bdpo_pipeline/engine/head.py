@@ -1,14 +1,16 @@
 """Log-probs of given tokens from hidden states, without ever holding the logits of all places at once.
 
-A vocabulary of 50k in fp32 takes 200 kB a place, so the logits of one batch outweigh everything else in memory. Where the head is
-frozen, as under LoRA, its gradient with respect to a hidden state h is known in the forward pass already:
+A vocabulary of 50k in fp32 takes 200 kB a place, so the logits of one batch outweigh everything else in memory. The gradient of a
+log-prob in the logits is known in the forward pass already:
 
-    d log p(y | h) / d h = W_y - sum_v p(v | h) W_v
+    d log p(y | h) / d logits = onehot(y) - p(. | h)
 
-so each chunk of logits is used for both and dropped, at the cost of the two matrix products that the plain way takes, too.
+Where the head is frozen, as under LoRA, so is the gradient in the hidden state h: each chunk of logits is used for both and dropped,
+at the cost of the two matrix products that the plain way takes, too. A head that is trained needs the probabilities once more in the
+backward pass: they are kept up to a bound, and computed again beyond it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,10 +18,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _LOGIT_BYTES = 64 << 20
+KEPT_BYTES = 256 << 20
 
 
 def token_logps(
-    head: nn.Module, hidden: Tensor, targets: Tensor, *, twice_differentiable: bool = False
+    head: nn.Module,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    twice_differentiable: bool = False,
+    kept_bytes: int = KEPT_BYTES,
 ) -> Tensor:
     """Return log p(target | hidden) of each place, fp32, ``[places]``.
 
@@ -28,24 +36,23 @@ def token_logps(
         hidden: ``[places, width]``.
         targets: token ids, ``[places]``.
         twice_differentiable: whether the gradient itself is to be differentiated, for which all logits are kept.
+        kept_bytes: of probabilities to keep for the backward pass of a head that is trained; the rest is computed again.
     """
-    frozen = not any(p.requires_grad for p in head.parameters())
-    if isinstance(head, nn.Linear) and frozen and not twice_differentiable:
-        return _frozen_logps(hidden, head.weight, head.bias, targets)
-    logits: Tensor = head(hidden).float()
-    return _gather(logits, targets) - logits.logsumexp(-1)
+    if not isinstance(head, nn.Linear) or twice_differentiable:
+        logits: Tensor = head(hidden).float()
+        return _gather(logits, targets) - logits.logsumexp(-1)
+    if any(p.requires_grad for p in head.parameters()) and torch.is_grad_enabled():
+        return _trained_logps(hidden, head.weight, head.bias, targets, kept_bytes)
+    return _frozen_logps(hidden, head.weight, head.bias, targets)
 
 
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        rows = max(1, _LOGIT_BYTES // (4 * weight.shape[0]))
         logps = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for part in torch.arange(len(hidden)).split(rows):
-            places = slice(int(part[0]), int(part[-1]) + 1)
-            logits = nn.functional.linear(hidden[places], weight, bias)
-            everywhere = logits.log_softmax(-1, dtype=torch.float32)
+        for places in _chunks(len(hidden), weight):
+            everywhere = _log_softmax(hidden[places], weight, bias)
             logps[places] = _gather(everywhere, targets[places])
             if slopes is not None:
                 probabilities = everywhere.exp_().to(weight.dtype)
@@ -59,8 +66,65 @@ class _FrozenHead(torch.autograd.Function):
         return (gradient[:, None] * ctx.slopes).to(ctx.slopes.dtype), None, None, None
 
 
+class _TrainedHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, kept_bytes: int
+    ) -> Tensor:
+        logps = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        kept: list[Tensor | None] = []
+        room = kept_bytes
+        for places in _chunks(len(hidden), weight):
+            everywhere = _log_softmax(hidden[places], weight, bias)
+            logps[places] = _gather(everywhere, targets[places])
+            room -= everywhere.numel() * weight.element_size()
+            kept.append(everywhere.exp_().to(weight.dtype) if room >= 0 else None)
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.kept = kept
+        return logps
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets = ctx.saved_tensors
+        to_hidden = torch.empty_like(hidden)
+        # Sums over chunks in fp32, whatever the products are in.
+        to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        to_bias = torch.zeros(len(weight), dtype=torch.float32, device=weight.device)
+        for places, kept in zip(_chunks(len(hidden), weight), ctx.kept, strict=True):
+            slopes = (
+                _log_softmax(hidden[places], weight, bias).exp_().to(weight.dtype) if kept is None else kept
+            )
+            slopes = slopes.neg_()
+            rows = torch.arange(len(slopes), device=slopes.device)
+            slopes[rows, targets[places]] += 1
+            slopes *= gradient[places, None].to(slopes.dtype)
+            to_hidden[places] = slopes @ weight
+            to_weight += slopes.T @ hidden[places]
+            to_bias += slopes.float().sum(0)
+        ctx.kept = None
+        return (
+            to_hidden,
+            to_weight.to(weight.dtype),
+            None if bias is None else to_bias.to(bias.dtype),
+            None,
+            None,
+        )
+
+
 # apply of an autograd function carries no types.
 _frozen_logps: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor] = _FrozenHead.apply
+_trained_logps: Callable[[Tensor, Tensor, Tensor | None, Tensor, int], Tensor] = _TrainedHead.apply
+
+
+def _chunks(places: int, weight: Tensor) -> Iterator[slice]:
+    """Yield slices of places whose fp32 logits stay within the bound."""
+    rows = max(1, _LOGIT_BYTES // (4 * weight.shape[0]))
+    yield from (slice(start, min(start + rows, places)) for start in range(0, places, rows))
+
+
+def _log_softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return nn.functional.linear(hidden, weight, bias).log_softmax(-1, dtype=torch.float32)
 
 
 def _gather(logits: Tensor, targets: Tensor) -> Tensor:

@@ -22,6 +22,18 @@ class Compute:
     sharding: str | None = None
     activation_checkpointing: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be combined."""
+        if self.sharding is not None and self.processes == 1:
+            raise ValueError(
+                f"compute.sharding = {self.sharding} spreads the model over the processes of a job, and compute.processes is 1: "
+                "raise it, or set compute.sharding to null"
+            )
+        if self.sharding is not None and self.quantisation is not None:
+            raise ValueError(
+                "compute.sharding and compute.quantisation do not go together: quantised weights are small enough for each process"
+            )
+
     @property
     def weights(self) -> dict[str, Any]:
         """How the base weights are held, as the loading functions take it."""
@@ -80,6 +92,8 @@ class OptimiserSpec:
 class TrainJob:
     """Preference training.
 
+    Without ``lora``, all weights are trained.
+
     Tokens: ``contexts``, ``responses`` (chosen and rejected of pair i at 2i and 2i + 1), ``marginal_context`` (one) where comprehension
     is followed and, one value a pair, ``is_training`` and the columns of a batch that the objective needs.
     """
@@ -88,7 +102,7 @@ class TrainJob:
     compute: Compute
     objective: str
     options: dict[str, Any]
-    lora: LoraSpec
+    lora: LoraSpec | None
     optimiser: OptimiserSpec
     epochs: int
     pairs_per_step: int
@@ -99,6 +113,14 @@ class TrainJob:
     # As `engine.comprehension.Comprehension` reads it; None where the objective does not ask for comprehension.
     comprehension: dict[str, Any] | None = None
     task: str = "train"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be combined."""
+        if self.lora is None and self.compute.quantisation is not None:
+            raise ValueError(
+                "training.lora is null, which trains all weights, and compute.quantisation holds them in four bits, which cannot be "
+                "trained: give training.lora (QLoRA), or set compute.quantisation to null"
+            )
 
 
 Job = ScoreJob | GenerateJob | TrainJob
@@ -127,6 +149,6 @@ def _build(cls: type[T], data: dict[str, Any]) -> T:
 
 
 def _nested(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
-        return _build(hint, value)
-    return value
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next((option for option in options if dataclasses.is_dataclass(option)), None)
+    return value if value is None or kind is None else _build(kind, value)

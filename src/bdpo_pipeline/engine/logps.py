@@ -29,9 +29,9 @@ def response_logps(model: nn.Module, batch: Batch, embeddings: Tensor | None = N
         embeddings: the batch's input embeddings, ``[1, places, width]``, where the log-probs are to be differentiated in them, even
             twice.
     """
-    decoder, head = _decoder_and_head(model)
+    decoder, head = decoder_and_head(model)
     inputs = {"input_ids": batch.input_ids} if embeddings is None else {"inputs_embeds": embeddings}
-    use_segments(_base(model))
+    use_segments(base_model(model))
     hidden = decoder(
         **inputs, position_ids=batch.position_ids, segments=batch.segments, use_cache=False
     ).last_hidden_state
@@ -40,9 +40,22 @@ def response_logps(model: nn.Module, batch: Batch, embeddings: Tensor | None = N
     return torch.stack([part.sum() for part in logps.split(batch.lengths)])
 
 
+class ResponseScorer(nn.Module):
+    """A policy as a module from a batch to the log-probs of its responses, for wrappers that act on a module's forward pass."""
+
+    def __init__(self, policy: nn.Module) -> None:
+        """Wrap a base model or a PEFT model around it."""
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return :func:`response_logps`."""
+        return response_logps(self.policy, batch)
+
+
 def input_embeddings(model: nn.Module, batch: Batch) -> Tensor:
     """Return the embeddings of a batch's tokens, ``[1, places, width]``."""
-    found: Tensor = _base(model).get_input_embeddings()(batch.input_ids)
+    found: Tensor = base_model(model).get_input_embeddings()(batch.input_ids)
     return found
 
 
@@ -58,7 +71,7 @@ def check_supported(model: nn.Module, device: torch.device, rows: Sequence[Row])
         UnsupportedModelError: they differ (some architectures scale or cap their logits), or the model attends through a sliding
             window shorter than a context with its response.
     """
-    config: Any = _base(model).config
+    config: Any = base_model(model).config
     window = getattr(config, "sliding_window", None)
     longest = max((len(row.context) + len(r) for row in rows for r in row.responses), default=0)
     if window is not None and getattr(config, "use_sliding_window", True) and window < longest:
@@ -72,7 +85,7 @@ def check_supported(model: nn.Module, device: torch.device, rows: Sequence[Row])
     whole = [torch.tensor([[*probe.context, *response]], device=device) for response in probe.responses]
     with torch.no_grad():
         ours = response_logps(model, batch)
-        with usual_attention(_base(model)):
+        with usual_attention(base_model(model)):
             theirs = torch.stack([_plain_logp(model, ids, 3) for ids in whole])
     # Wide enough for bf16, narrow enough for any cap or scale on the logits.
     if not torch.allclose(ours, theirs, rtol=2e-2, atol=2e-2):
@@ -87,10 +100,12 @@ def _plain_logp(model: nn.Module, ids: Tensor, context: int) -> Tensor:
     return logps.gather(-1, ids[0, context:, None]).sum()
 
 
-def _base(model: nn.Module) -> "PreTrainedModel":
+def base_model(model: nn.Module) -> "PreTrainedModel":
+    """Return the base model of a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator,return-value]
 
 
-def _decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
-    base: Any = _base(model)
+def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return the decoder, with its layers, and the language model head."""
+    base: Any = base_model(model)
     return base.get_decoder(), base.get_output_embeddings()

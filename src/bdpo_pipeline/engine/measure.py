@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
-from bdpo_pipeline.engine.logps import response_logps
+from bdpo_pipeline.engine.logps import ResponseScorer
 from bdpo_pipeline.engine.metrics import add_sums, comprehension_sums, pair_sums
 from bdpo_pipeline.engine.pair_data import PairData
 from bdpo_pipeline.engine.sensitivity import logps_and_sensitivities
@@ -25,20 +25,22 @@ class Measure:
     these slopes on to the weights. That is the same gradient, in the memory of a micro-batch.
 
     Attributes:
-        policy: the model that is trained.
+        scorer: around the model that is trained.
         data: the job's pairs.
         objective: what is minimised.
         comprehension: how to follow comprehension under the policy, at the cost of a pass over the responses; None for not at all.
         tokens_per_batch: bound of a micro-batch.
         context: of the worker.
+        in_step: whether all processes must take the same number of forward passes, as where weights are sharded over them.
     """
 
-    policy: nn.Module
+    scorer: ResponseScorer
     data: PairData
     objective: BoundObjective
     comprehension: Comprehension | None
     tokens_per_batch: int
     context: WorkerContext
+    in_step: bool = False
 
     def __call__(self, pairs: list[int]) -> dict[str, float]:
         """Measure these pairs, given by their numbers in the data; every process is given the same."""
@@ -49,7 +51,8 @@ class Measure:
     def _apart(self, pairs: list[int]) -> dict[str, Tensor]:
         """Return the sums over all pairs, from the losses of each micro-batch for itself."""
         # No pair first: a process that has none must add zeros to the same metrics.
-        sums = self._losses([], pairs, self._observe([]))[1]
+        nothing = torch.zeros(0, len(self._columns), device=self.context.device)
+        sums = self._losses([], pairs, nothing)[1]
         for places in self._micro_batches(pairs):
             numbers = [pairs[place] for place in places]
             losses, part = self._losses(numbers, pairs, self._observe(numbers))
@@ -74,32 +77,38 @@ class Measure:
 
     def _observe_everywhere(self, pairs: list[int]) -> Tensor:
         """Return what all processes observe of the pairs."""
-        empty = self._observe([])
-        observed = empty.new_zeros(len(pairs), empty.shape[1])
+        observed = torch.zeros(len(pairs), len(self._columns), device=self.context.device)
         for places in self._micro_batches(pairs):
             observed[places] = self._observe([pairs[place] for place in places])
         gathered: Tensor = self.context.accelerator.reduce(observed, "sum")
         return gathered
 
     def _micro_batches(self, pairs: list[int]) -> Iterator[list[int]]:
-        """Yield the places in ``pairs`` of those of this process, a micro-batch at a time."""
-        mine = self.context.share(range(len(pairs)))
-        for numbers in plan_batches([self.data.rows[pairs[place]] for place in mine], self.tokens_per_batch):
-            yield [mine[number] for number in numbers]
+        """Yield the places in ``pairs`` of those of this process, a micro-batch at a time; some may be empty to stay in step."""
+        plan = self._plan(pairs, self.context.accelerator.process_index)
+        yield from plan
+        if self.in_step:
+            processes = range(self.context.accelerator.num_processes)
+            yield from [[]] * (max(len(self._plan(pairs, process)) for process in processes) - len(plan))
+
+    def _plan(self, pairs: list[int], process: int) -> list[list[int]]:
+        """Return the micro-batches of a process, as places in ``pairs``."""
+        places = self.context.share(range(len(pairs)), process)
+        batches = plan_batches([self.data.rows[pairs[place]] for place in places], self.tokens_per_batch)
+        return [[places[number] for number in numbers] for numbers in batches]
 
     def _observe(self, numbers: list[int]) -> Tensor:
         """Return what the policy says of pairs, ``[pairs, columns]``: see `_columns`."""
-        rows = [self.data.rows[i] for i in numbers]
-        if not rows:
-            return torch.zeros(0, len(self._columns), device=self.context.device)
+        # With no pair of its own a process computes any one along with the others; nothing of it is kept.
+        rows = [self.data.rows[i] for i in numbers] or self.data.rows[:1]
         if Need.SENSITIVITY in self.objective.needs:
-            observed = list(logps_and_sensitivities(self.policy, rows, self.context.device))
+            observed = list(logps_and_sensitivities(self.scorer.policy, rows, self.context.device))
         else:
             observed = [self._logps(rows)]
         if self.comprehension is not None:
             with torch.no_grad():
                 observed.append(self._logps([Row(self.data.marginal_context, row.responses) for row in rows]))
-        return torch.cat([values.view(-1, 2) for values in observed], dim=1)
+        return torch.cat([values.view(-1, 2) for values in observed], dim=1)[: len(numbers)]
 
     @property
     def _columns(self) -> list[str]:
@@ -110,7 +119,8 @@ class Measure:
         return [f"{name}_{side}" for name in names for side in ("chosen", "rejected")]
 
     def _logps(self, rows: list[Row]) -> Tensor:
-        return response_logps(self.policy, build_batch(rows).to(self.context.device))
+        logps: Tensor = self.scorer(build_batch(rows).to(self.context.device))
+        return logps
 
     def _losses(
         self, numbers: list[int], step: list[int], observed: Tensor

@@ -1,29 +1,27 @@
-"""The training task: preference optimisation of a LoRA adapter, one loop from top to bottom."""
+"""The training task: preference optimisation of an adapter or of all weights, one loop from top to bottom."""
 
 import math
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from transformers import get_scheduler
 
-from bdpo_pipeline.engine.checkpoint import (
-    TrainingState,
-    load_checkpoint,
-    restore_weights,
-    save_checkpoint,
-    trainable_weights,
-)
+from bdpo_pipeline.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import TrainJob
-from bdpo_pipeline.engine.logps import check_supported
+from bdpo_pipeline.engine.logps import ResponseScorer, base_model, check_supported, decoder_and_head
 from bdpo_pipeline.engine.lora import fuse_lora
 from bdpo_pipeline.engine.measure import Measure
 from bdpo_pipeline.engine.pair_data import load_pairs
+from bdpo_pipeline.engine.sharding import shard
+from bdpo_pipeline.engine.trained import save_trained
+from bdpo_pipeline.engine.weights import TrainedWeights
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
-from bdpo_pipeline.objectives import Need, bind_objective
+from bdpo_pipeline.objectives import BoundObjective, Need, bind_objective
 
 
 class DivergedError(RuntimeError):
@@ -31,33 +29,36 @@ class DivergedError(RuntimeError):
 
 
 def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
-    """Train the adapter, going on from the job's newest checkpoint if there is one; rank 0 saves it as ``adapter/``."""
+    """Train, going on from the job's newest checkpoint if there is one; what was trained is saved as ``adapter/``."""
     data = load_pairs(context)
     objective = bind_objective(job.objective, job.options)
     training, validation = data.training, data.validation
-    policy = add_lora(
-        load_model(job.model, **job.compute.weights),
-        r=job.lora.r,
-        alpha=job.lora.alpha,
-        dropout=job.lora.dropout,
-        target_modules=job.lora.target_modules,
-        seed=job.seeds["adapter"],
-    ).to(context.device)
+    policy = _load_policy(job)
     if Need.SENSITIVITY not in objective.needs:
         fuse_lora(policy)  # its gradient cannot be differentiated again
-    check_supported(policy, context.device, data.rows)
-    trainable = [p for p in policy.parameters() if p.requires_grad]
+    scorer, held = ResponseScorer(policy), 1.0
+    if job.compute.sharding is None:
+        policy.to(context.device)
+        check_supported(policy, context.device, data.rows)
+    else:
+        _check_shardable(job, objective)
+        check_supported(policy, torch.device("cpu"), data.rows)
+        held = shard(scorer, decoder_and_head(policy)[0], context, getattr(torch, job.compute.dtype))
+    if job.compute.activation_checkpointing:
+        base_model(policy).activation_checkpointing_enable()
+    weights = TrainedWeights(policy)
     steps_per_epoch = math.ceil(len(training) / job.pairs_per_step)
     steps = steps_per_epoch * job.epochs
     spec = job.optimiser
-    optimiser = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    optimiser = torch.optim.AdamW(weights.parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
     followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None
     acted_upon = followed if followed and followed.online else None
     tokens = job.compute.tokens_per_batch
-    measure_step = Measure(policy, data, objective, acted_upon, tokens, context)
-    measure_validation = Measure(policy, data, objective, followed, tokens, context)
+    in_step = job.compute.sharding is not None
+    measure_step = Measure(scorer, data, objective, acted_upon, tokens, context, in_step)
+    measure_validation = Measure(scorer, data, objective, followed, tokens, context, in_step)
 
-    state = load_checkpoint(context.folder, policy, optimiser) or TrainingState(0, [], 0, None, 0, 0, {})
+    state = load_checkpoint(context, weights, optimiser) or TrainingState(0, [], 0, None, None, 0, {})
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
     for _ in range(state.step):
         schedule.step()
@@ -76,22 +77,23 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
                 job.seeds["dropout"] + state.step * job.compute.processes + context.accelerator.process_index
             )
             policy.train()
-            optimiser.zero_grad()
+            weights.clear_gradients()
             values = measure_step(pairs)
-            _sum_gradients(trainable, context)
-            grad_norm = torch.nn.utils.clip_grad_norm_(trainable, spec.max_grad_norm)
-            if not math.isfinite(values["loss"]) or not torch.isfinite(grad_norm):
+            weights.sum_gradients(context)
+            grad_norm = weights.clip_gradients(spec.max_grad_norm)
+            if not math.isfinite(values["loss"]) or not math.isfinite(grad_norm):
                 raise DivergedError(
-                    f"step {state.step}: loss {values['loss']}, gradient norm {float(grad_norm)}. "
+                    f"step {state.step}: loss {values['loss']}, gradient norm {grad_norm}. "
                     "Lower training.optimiser.learning_rate or objective.options.beta"
                 )
             learning_rate = schedule.get_last_lr()[0]
             optimiser.step()
+            weights.publish()
             schedule.step()
 
             state.tokens += sum(data.rows[i].tokens for i in pairs)
             values |= {
-                "grad_norm": float(grad_norm),
+                "grad_norm": grad_norm,
                 "learning_rate": learning_rate,
                 "num_tokens": state.tokens,
             }
@@ -106,18 +108,15 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
                     values = measure_validation(validation)
                 _record(state, context, "validation", state.step / steps_per_epoch, values)
                 if job.early_stopping_patience is not None:
-                    _remember_best(state, values["loss"], policy)
+                    _remember_best(state, values["loss"], weights)
                 stopped_early = _out_of_patience(state, job.early_stopping_patience)
-            if context.accelerator.is_main_process and (
-                state.step % job.checkpoint_every == 0 or stopped_early
-            ):
-                save_checkpoint(context.folder, state, policy, optimiser)
+            if state.step % job.checkpoint_every == 0 or stopped_early:
+                save_checkpoint(context, state, weights, optimiser)
 
-    if state.best_weights:
-        restore_weights(policy, state.best_weights)
+    if state.best_step is not None:
+        weights.restore(state.best_weights)
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
-    if context.accelerator.is_main_process:
-        policy.save_pretrained(context.folder / "adapter")  # type: ignore[operator]
+    save_trained(policy, job, context)
     return {
         "history": state.history,
         "beta": objective.beta,
@@ -125,9 +124,10 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         "steps": state.step,
         "epochs": state.step / steps_per_epoch,
         "stopped_early": stopped_early,
-        "best_step": state.best_step if state.best_weights else state.step,
+        "best_step": state.step if state.best_step is None else state.best_step,
         "step_0_loss": state.history[0]["loss"],
-        "trainable_parameters": sum(p.numel() for p in trainable),
+        "trainable_parameters": sum(p.numel() for p in weights.parameters),
+        "weights_held": held,
         "training_pairs": len(training),
         "validation_pairs": len(validation),
         "resumed_from_step": resumed_from,
@@ -137,14 +137,19 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     }
 
 
-def _sum_gradients(trainable: list[torch.nn.Parameter], context: WorkerContext) -> None:
-    """Add up the gradients of all processes, as one buffer; a process that had no pair in this step adds zeros."""
-    if context.accelerator.num_processes == 1:
-        return
-    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in trainable])
-    flat = context.accelerator.reduce(flat, "sum")
-    for parameter, part in zip(trainable, flat.split([p.numel() for p in trainable]), strict=True):
-        parameter.grad = part.view_as(parameter)
+def _load_policy(job: TrainJob) -> torch.nn.Module:
+    """Return the base model with a fresh adapter, or with all its weights to be trained."""
+    model = load_model(job.model, **job.compute.weights)
+    if job.lora is None:
+        return model.requires_grad_(True)
+    return add_lora(model, **asdict(job.lora), seed=job.seeds["adapter"])
+
+
+def _check_shardable(job: TrainJob, objective: BoundObjective) -> None:
+    if Need.SENSITIVITY in objective.needs:
+        raise ValueError(
+            f"the objective {job.objective} differentiates twice, which sharded weights do not allow: set compute.sharding to null"
+        )
 
 
 def shuffle(pairs: list[int], seed: int) -> list[int]:
@@ -161,11 +166,11 @@ def _record(
         context.emit({"event": "metrics", "split": split, "step": state.step, "values": values})
 
 
-def _remember_best(state: TrainingState, loss: float, policy: torch.nn.Module) -> None:
+def _remember_best(state: TrainingState, loss: float, weights: TrainedWeights) -> None:
     """Keep the weights of the lowest validation loss."""
     if state.best_loss is None or loss < state.best_loss:
         state.best_loss, state.best_step, state.waited = loss, state.step, 0
-        state.best_weights = trainable_weights(policy)
+        state.best_weights = weights.snapshot()
     else:
         state.waited += 1
 

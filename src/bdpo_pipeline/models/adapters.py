@@ -1,5 +1,6 @@
 """Adapters on a base model."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bdpo_pipeline.models.loading import load_model
@@ -8,16 +9,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def is_adapter(folder: str | Path) -> bool:
+    """Return whether the folder holds a PEFT adapter, rather than a model with all its weights."""
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
 def load_policy(
-    path: str, adapter: str | None, *, dtype: str, quantisation: str | None = None
+    path: str, adapter: str | Path | None, *, dtype: str, quantisation: str | None = None
 ) -> "nn.Module":
-    """Return the base model with an adapter on it, or bare, for inference on the CPU."""
+    """Return the base model, or what was trained of it, for inference on the CPU.
+
+    Args:
+        path: folder of the base model.
+        adapter: None, or the folder that training left: an adapter to put on the base model, or a model with all its weights.
+        dtype: see :func:`load_model`, and likewise ``quantisation``.
+    """
+    if adapter is not None and not is_adapter(adapter):
+        return load_model(adapter, dtype=dtype)
     model = load_model(path, dtype=dtype, quantisation=quantisation)
     if adapter is None:
         return model
     from peft import PeftModel
 
-    policy: nn.Module = PeftModel.from_pretrained(model, adapter).eval()
+    policy: nn.Module = PeftModel.from_pretrained(model, str(adapter)).eval()
     return policy
 
 
