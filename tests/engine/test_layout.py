@@ -13,14 +13,15 @@ def read(batch, source):
     """The tokens that the place sees, in order of their positions."""
     start = 0
     spans = []
-    for segment in batch.segments:
+    for segment in batch.segments.segments:
         spans.append(range(start, start + segment.length))
         start += segment.length
     [number] = [i for i, span in enumerate(spans) if source in span]
-    seen = [place for i in batch.segments[number].path for place in spans[i]]
-    visible = batch.segments[number].mask[source - spans[number][0]]
+    seen = [place for i in batch.segments.segments[number].path for place in spans[i]]
+    visible = batch.segments.masks[number][source - spans[number][0]]
     places = [place for place, shown in zip(seen, visible.tolist(), strict=True) if shown]
     assert batch.position_ids[0, places].tolist() == list(range(len(places)))
+    assert batch.segments.mask[source].nonzero().flatten().tolist() == places
     return batch.input_ids[0, places].tolist()
 
 
@@ -39,7 +40,7 @@ def test_each_token_is_predicted_from_its_context_and_what_stands_before_it(rows
     ]
     assert found == expected
     assert batch.lengths == [len(response) for row in rows for response in row.responses]
-    assert sum(segment.length for segment in batch.segments) == batch.input_ids.shape[1]
+    assert sum(segment.length for segment in batch.segments.segments) == batch.input_ids.shape[1]
 
 
 def test_what_all_contexts_begin_with_is_computed_once():

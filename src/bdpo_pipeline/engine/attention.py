@@ -1,19 +1,28 @@
 """Attention over a batch's tree of segments, in the place of the model library's own."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from bdpo_pipeline.engine.layout import Segment
+from bdpo_pipeline.engine.attention_dense import attend_densely
+from bdpo_pipeline.engine.attention_flex import Attend, attend_by_flex, flex_fault
+from bdpo_pipeline.engine.attention_loop import attend_by_loop
+from bdpo_pipeline.engine.layout import SegmentTree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_NAME = "segments"
+logger = logging.getLogger(__name__)
+WAYS: dict[str, Attend] = {
+    "segments_loop": attend_by_loop,
+    "segments_flex": attend_by_flex,
+    "segments_dense": attend_densely,
+}
 
 
 class UnsupportedAttentionError(RuntimeError):
@@ -27,8 +36,10 @@ def attend(
     value: Tensor,
     _attention_mask: Tensor | None,
     *,
-    segments: Sequence[Segment],
+    way: Attend = attend_by_loop,
+    segments: SegmentTree,
     scaling: float,
+    twice_differentiable: bool = False,
     dropout: float = 0.0,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
@@ -36,14 +47,14 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attend from each segment to those on its path; the signature is that of transformers' attention functions.
 
-    Each segment is computed for itself, with its path and nothing else: no work on what is masked.
-
     Args:
         query: ``[1, heads, places, width]``.
         key: ``[1, key heads, places, width]``.
         value: as ``key``.
+        way: how.
         segments: of the places.
         scaling: of the scores.
+        twice_differentiable: whether the gradient itself is to be differentiated, for which there is but the loop.
         dropout: of the weights; not supported.
         softcap: bound of the scores; not supported.
         s_aux: attention sinks; not supported.
@@ -60,38 +71,36 @@ def attend(
             raise UnsupportedAttentionError(
                 f"this model attends with {feature}, which the engine's attention does not reproduce"
             )
-    lengths = [segment.length for segment in segments]
-    # Split, not sliced: the gradient of a split is one concatenation, that of a slice as much memory as the whole.
-    queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
-    # Torch's fused attention is slow on a CPU in reduced precision, its backward pass most of all.
-    by_products = query.device.type == "cpu" and query.dtype != torch.float32
-    attend_segment = _attend_by_products if by_products else _attend_fused
-    outputs = [
-        attend_segment(
-            queries[i], _joined(keys, segment.path), _joined(values, segment.path), segment.mask, scaling
-        )
-        for i, segment in enumerate(segments)
-    ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    way = attend_by_loop if twice_differentiable else way
+    return way(query, key, value, segments, scaling).transpose(1, 2), None
 
 
-def _attend_fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
-    return scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+def attention_for(device: torch.device, dtype: torch.dtype, *, heads: int, key_heads: int, width: int) -> str:
+    """Return which of `WAYS` a model attends in, and log why.
+
+    On a CPU a loop over segments does no work in vain; on a GPU it would wait for the launch of each.
+
+    Args:
+        device: where the model is.
+        dtype: of its activations.
+        heads: number of query heads.
+        key_heads: number of key heads.
+        width: of a head.
+    """
+    if device.type == "cpu":
+        return "segments_loop"
+    fault = flex_fault(device, dtype, heads=heads, key_heads=key_heads, width=width)
+    shape = f"{heads} heads over {key_heads} of width {width} in {dtype} on {device}"
+    if fault is None:
+        logger.info("Attention: flex attention, tried for %s", shape)
+        return "segments_flex"
+    logger.warning(
+        "Attention: all places with a mask, in time and memory that grow with their square, as flex attention "
+        "does not run for %s: %s",
+        shape,
+        fault,
     )
-
-
-def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
-    """Attend by two matrix products, the query heads of one key head in one."""
-    groups, length = key.shape[1], query.shape[2]
-    grouped = (query * scaling).reshape(groups, -1, query.shape[3])
-    scores = torch.bmm(grouped, key[0].transpose(1, 2)).view(groups, -1, *mask.shape)
-    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-    return torch.bmm(weights.view(groups, -1, mask.shape[1]), value[0]).view(1, -1, length, value.shape[3])
-
-
-def _joined(parts: Sequence[Tensor], path: Sequence[int]) -> Tensor:
-    return parts[path[0]] if len(path) == 1 else torch.cat([parts[i] for i in path], dim=2)
+    return "segments_dense"
 
 
 def use_segments(model: "PreTrainedModel") -> None:
@@ -99,11 +108,21 @@ def use_segments(model: "PreTrainedModel") -> None:
 
     For good, and not for one pass: activation checkpointing computes a forward pass again in the backward pass.
     """
-    if model.config._attn_implementation != _NAME:
-        from transformers import AttentionInterface
+    if model.config._attn_implementation in WAYS:
+        return
+    from transformers import AttentionInterface
 
-        AttentionInterface.register(_NAME, attend)
-        model.set_attn_implementation(_NAME)
+    config: Any = model.config
+    heads = config.num_attention_heads
+    name = attention_for(
+        model.device,
+        model.dtype,
+        heads=heads,
+        key_heads=getattr(config, "num_key_value_heads", None) or heads,
+        width=getattr(config, "head_dim", None) or config.hidden_size // heads,
+    )
+    AttentionInterface.register(name, partial(attend, way=WAYS[name]))
+    model.set_attn_implementation(name)
 
 
 @contextmanager

@@ -8,9 +8,16 @@ response is only ever predicted, never read, and takes no place.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from bdpo_pipeline.engine.block_mask import block_mask
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,53 @@ class Segment:
     Attributes:
         length: how many.
         path: numbers of the segments that it sees, itself last.
-        mask: bool ``[length, length of the path]``, true where a place sees another.
     """
 
     length: int
     path: list[int]
-    mask: Tensor
+
+
+@dataclass(frozen=True)
+class SegmentTree:
+    """Which place sees which.
+
+    The masks are made when they are first asked for, where the tree is, and kept: all layers of a forward pass share them, and so does
+    the forward pass that activation checkpointing computes again. Each way of attending asks for its own.
+
+    Attributes:
+        segments: of the places, in order, those below a segment right behind it.
+        reach: int32 ``[places]``, the first place behind the segments below a place's own, up to which it is seen: place q sees place k
+            if and only if ``k <= q < reach[k]``.
+    """
+
+    segments: list[Segment]
+    reach: Tensor
+
+    def to(self, device: torch.device) -> "SegmentTree":
+        """Return the tree on ``device``."""
+        return SegmentTree(self.segments, self.reach.to(device))
+
+    @cached_property
+    def masks(self) -> list[Tensor]:
+        """Of each segment, bool ``[length, length of the path]``, true where a place sees another."""
+        return [_causal_mask(segment, self.segments, self.reach.device) for segment in self.segments]
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Of all places, bool ``[places, places]``, true where the first sees the second."""
+        place = torch.arange(len(self.reach), dtype=torch.int32, device=self.reach.device)
+        return (place <= place[:, None]) & (place[:, None] < self.reach)
+
+    @cached_property
+    def block_mask(self) -> "BlockMask":
+        """The same for flex attention, with places added at the end: see :func:`~bdpo_pipeline.engine.block_mask.block_mask`."""
+        return block_mask(self.reach)
+
+
+def _causal_mask(segment: Segment, segments: list[Segment], device: torch.device) -> Tensor:
+    seen = sum(segments[i].length for i in segment.path)
+    mask = torch.ones(segment.length, seen, dtype=torch.bool, device=device)
+    return mask.tril(seen - segment.length)
 
 
 @dataclass(frozen=True)
@@ -48,7 +96,7 @@ class Batch:
     Attributes:
         input_ids: ``[1, places]``.
         position_ids: ``[1, places]``.
-        segments: of the places, in order.
+        segments: of the places.
         row_places: number of places of each row, what it shares with others left out.
         sources: ``[scored]``, places whose output predicts ``targets``.
         targets: ``[scored]``, token ids, response after response.
@@ -57,7 +105,7 @@ class Batch:
 
     input_ids: Tensor
     position_ids: Tensor
-    segments: list[Segment]
+    segments: SegmentTree
     row_places: list[int]
     sources: Tensor
     targets: Tensor
@@ -68,7 +116,7 @@ class Batch:
         return Batch(
             self.input_ids.to(device),
             self.position_ids.to(device),
-            [Segment(s.length, s.path, s.mask.to(device)) for s in self.segments],
+            self.segments.to(device),
             self.row_places,
             self.sources.to(device),
             self.targets.to(device),
@@ -102,7 +150,7 @@ def build_batch(rows: Sequence[Row], *, share_beginnings: bool = True) -> Batch:
     return Batch(
         torch.tensor([layout.ids]),
         torch.tensor([layout.positions]),
-        layout.segments,
+        SegmentTree(layout.segments, layout.reach()),
         row_places,
         torch.tensor(layout.sources),
         torch.tensor(layout.targets),
@@ -126,11 +174,21 @@ class _Layout:
         seen = sum(self.segments[i].length for i in above)
         length = len(ids)
         path = [*above, len(self.segments)]
-        mask = torch.ones(length, seen + length, dtype=torch.bool).tril(seen)
-        self.segments.append(Segment(length, path, mask))
+        self.segments.append(Segment(length, path))
         self.ids += ids
         self.positions += range(seen, seen + length)
         return path
+
+    def reach(self) -> Tensor:
+        """Return the reach of each place: see `SegmentTree`."""
+        ends: list[int] = []
+        for segment in self.segments:
+            end = (ends[-1] if ends else 0) + segment.length
+            ends.append(end)
+            for above in segment.path[:-1]:
+                ends[above] = end
+        lengths = torch.tensor([segment.length for segment in self.segments])
+        return torch.tensor(ends, dtype=torch.int32).repeat_interleave(lengths, output_size=len(self.ids))
 
 
 def _common_beginning(rows: Sequence[Row]) -> int:

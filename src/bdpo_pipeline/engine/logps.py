@@ -33,7 +33,11 @@ def response_logps(model: nn.Module, batch: Batch, embeddings: Tensor | None = N
     inputs = {"input_ids": batch.input_ids} if embeddings is None else {"inputs_embeds": embeddings}
     use_segments(base_model(model))
     hidden = decoder(
-        **inputs, position_ids=batch.position_ids, segments=batch.segments, use_cache=False
+        **inputs,
+        position_ids=batch.position_ids,
+        segments=batch.segments,
+        twice_differentiable=embeddings is not None,
+        use_cache=False,
     ).last_hidden_state
     places = hidden[0, batch.sources]
     logps = token_logps(head, places, batch.targets, twice_differentiable=embeddings is not None)

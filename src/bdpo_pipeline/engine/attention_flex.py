@@ -1,0 +1,113 @@
+"""Attention over all places at once by torch's flex attention, which skips the blocks that no place sees: a GPU's way.
+
+What is known of it, and why it is called as it is:
+
+- Compiled once for batches of every size. Left to itself the compiler makes a kernel for the first size and at the second one with the
+  size open, which then serves all, as `block_mask` sees to; `flex_fault` runs both before the first batch. With ``dynamic=True`` it
+  would take the scale of the scores for a variable, too. ``fullgraph`` turns what is silent otherwise, a fall back to scores of all
+  places in memory once too many kernels were compiled, into an error.
+- Compiling takes a C compiler and Triton and tens of seconds; torch keeps the result on disk for the next process.
+- Several query heads for a key head: its kernels add up the gradient of a key over those heads within one program, so there are no
+  atomic additions and the order of the sums is fixed. Nothing in torch promises that, though, so a GPU runs without torch's
+  deterministic mode.
+- Products of fp32 inputs are exact unless ``torch.set_float32_matmul_precision`` asks for less; the engine does not.
+- Widths of a head that are no power of two are filled up inside the kernel; below 16 it has none.
+- A GPU with little shared memory may not hold a kernel's blocks; that fails when the kernel is built, so that `flex_fault` sees it.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from bdpo_pipeline.engine.attention_dense import attend_densely
+from bdpo_pipeline.engine.layout import Row, SegmentTree, build_batch
+
+Attend = Callable[[Tensor, Tensor, Tensor, SegmentTree, float], Tensor]
+
+
+def attend_by_flex(query: Tensor, key: Tensor, value: Tensor, tree: SegmentTree, scaling: float) -> Tensor:
+    """Return ``[1, heads, places, width]``; for the arguments see `attention.attend`. It cannot be differentiated twice."""
+    blocks = tree.block_mask
+    query, key, value = (_filled_up(tensor, blocks.shape[-1]) for tensor in (query, key, value))
+    output = _compiled()(
+        query, key, value, block_mask=blocks, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+    )
+    return output[:, :, : len(tree.reach)]
+
+
+@cache
+def _compiled() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled: Callable[..., Tensor] = torch.compile(flex_attention, fullgraph=True)
+    return compiled
+
+
+def _filled_up(heads: Tensor, places: int) -> Tensor:
+    """Add places behind those of ``[1, heads, places, width]``.
+
+    Places come before heads in memory, as the model library has them, with and without padding: other strides would mean another
+    kernel.
+    """
+    by_place = heads.transpose(1, 2)
+    missing = places - by_place.shape[1]
+    filled = pad(by_place, (0, 0, 0, 0, 0, missing)) if missing else by_place
+    return filled.contiguous().transpose(1, 2)
+
+
+# Away from whatever mode the caller is in: the kernels are wanted with their gradients.
+@torch.inference_mode(False)
+@torch.enable_grad()
+def flex_fault(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    heads: int,
+    key_heads: int,
+    width: int,
+    attend: Attend = attend_by_flex,
+) -> str | None:
+    """Return what is wrong with flex attention for a model here, None if it gives what `attend_densely` gives, gradients included.
+
+    Args:
+        device: where the model is.
+        dtype: of its activations.
+        heads: number of query heads.
+        key_heads: number of key heads.
+        width: of a head.
+        attend: what is tried.
+    """
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    try:
+        for rows in (2, 3):  # two sizes: see the top
+            tree = _trial_tree(rows).to(device)
+            shapes = [(1, number, len(tree.reach), width) for number in (heads, key_heads, key_heads)]
+            generator = torch.Generator().manual_seed(rows)
+            inputs = [torch.randn(s, generator=generator).to(device, dtype) for s in shapes]
+            slope = torch.randn(shapes[0], generator=generator).to(device, dtype)
+            found, expected = (_with_gradients(way, inputs, slope, tree) for way in (attend, attend_densely))
+            error = max(_relative_error(a, b) for a, b in zip(found, expected, strict=True))
+            if not error < tolerance:
+                return f"its results are off by {error:.1e}"
+    except Exception as error:  # noqa: BLE001 - a compiler may fail in any way; the reason is reported, and there is another way
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _trial_tree(rows: int) -> SegmentTree:
+    """Return a tree whose blocks of places see others wholly, in part and not at all."""
+    beginning = [0] * (2 * 128 + 20)
+    return build_batch([Row([*beginning, i, *[0] * 99], [[0] * 150, [0] * 90]) for i in range(rows)]).segments
+
+
+def _with_gradients(way: Attend, inputs: list[Tensor], slope: Tensor, tree: SegmentTree) -> list[Tensor]:
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    output = way(leaves[0], leaves[1], leaves[2], tree, leaves[0].shape[-1] ** -0.5)
+    return [output.detach(), *torch.autograd.grad(output, leaves, slope)]
+
+
+def _relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
