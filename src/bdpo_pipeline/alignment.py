@@ -34,7 +34,7 @@ def train_adapter(
         scratch: folder for the files of jobs.
 
     Returns:
-        The adapter's folder, the ``training_history`` and the ``training_summary``.
+        The folder of what was trained, the ``training_history`` and the ``training_summary``.
     """
     import pandas as pd
 
@@ -63,7 +63,12 @@ def train_adapter(
     # The adapter lies in this folder until the catalog has it; what only a resumed run needs does not stay.
     remove_checkpoints(folder)
     history = pd.DataFrame(result.pop("history"))
-    asked = {"objective": job.objective, "options": dict(objective.options), **job.compute.weights}
+    asked = {
+        "objective": job.objective,
+        "options": dict(objective.options),
+        "trained": "all weights" if job.lora is None else "adapter",
+        **job.compute.weights,
+    }
     return folder / "adapter", history, {**asked, **relabelled, **result}
 
 

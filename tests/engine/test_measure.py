@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from bdpo_pipeline.engine.attention import usual_attention
 from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.logps import ResponseScorer
 from bdpo_pipeline.engine.measure import Measure
 from bdpo_pipeline.engine.pair_data import PairData, load_pairs
 from bdpo_pipeline.engine.sensitivity import logps_and_sensitivities
@@ -83,7 +84,7 @@ def gradient(policy) -> torch.Tensor:
 
 def measured(policy, data, objective, context, tokens_per_batch, comprehension=None):
     policy.zero_grad()
-    values = Measure(policy, data, objective, comprehension, tokens_per_batch, context)(PAIRS)
+    values = Measure(ResponseScorer(policy), data, objective, comprehension, tokens_per_batch, context)(PAIRS)
     return values, gradient(policy)
 
 

@@ -106,6 +106,44 @@ def test_an_unversioned_adapter_is_replaced_whole(store: Path, tmp_path: Path) -
     ]
 
 
+def write_model(folder: Path, shards: int = 1) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    names = [f"model-{i}.safetensors" for i in range(shards)] if shards > 1 else ["model.safetensors"]
+    for name in names:
+        save_file({name: np.ones(2, np.float32)}, folder / name)
+    if shards > 1:
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": dict(zip(names, names))})
+        )
+    return folder
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_whole_model_is_kept_like_an_adapter(store: Path, tmp_path: Path, shards: int) -> None:
+    models = dataset(store, save="v1")
+    models.save(write_model(tmp_path / "scratch", shards))
+    assert models.exists()
+    assert sorted(path.name for path in models.load().iterdir()) == sorted(
+        path.name for path in (tmp_path / "scratch").iterdir()
+    )
+
+
+@pytest.mark.parametrize(
+    ("shards", "damaged", "message"),
+    [
+        (1, "model.safetensors", "lacks model.safetensors"),
+        (3, "model-1.safetensors", "lacks model-1.safetensors"),
+    ],
+)
+def test_a_model_that_lacks_weights_is_refused(store, tmp_path, shards, damaged, message) -> None:
+    source = write_model(tmp_path / "scratch", shards)
+    (source / damaged).unlink()
+    with pytest.raises(DatasetError, match=message):
+        dataset(store, save="v1").save(source)
+    assert not store.exists()
+
+
 def _add_pickle(folder: Path) -> None:
     (folder / "optimizer.bin").write_bytes(b"\x80\x04.")
 

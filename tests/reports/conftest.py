@@ -104,6 +104,7 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
         training_summary={
             "objective": "bdpo",
             "options": {"beta": 0.1, "placement": "reward"},
+            "trained": "adapter",
             "step_0_loss": math.log(2),
             "beta": 0.1,
             "reward": "log_ratio",

@@ -19,6 +19,15 @@ def test_the_hub_reads_its_front_matter(run: RunArtifacts) -> None:
     assert facts["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(accuracy, abs=1e-4)
 
 
+def test_a_model_of_which_all_weights_were_trained_is_none_of_peft(run: RunArtifacts) -> None:
+    card = render_model_card(replace(run, training_summary=run.training_summary | {"trained": "all weights"}))
+    facts = ModelCard(card).data.to_dict()
+    assert (facts["library_name"], facts["base_model_relation"]) == ("transformers", "finetune")
+    assert "peft" not in card.lower().split("## limits")[0]
+    assert "PeftModel" not in card
+    assert "AutoModelForCausalLM.from_pretrained(folder)" in card
+
+
 def test_licence_follows_the_data(run: RunArtifacts) -> None:
     assert "Licence: non-commercial." in render_model_card(run)
     free = [source | {"licence": "MIT"} for source in run.ingestion_summary]

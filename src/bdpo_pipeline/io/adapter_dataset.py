@@ -1,18 +1,18 @@
-"""A PEFT adapter folder as a versioned catalog data set."""
+"""What training made, as a versioned catalog data set: a PEFT adapter folder, or a model folder where all weights were trained."""
 
 import filecmp
 import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
+_INDEX = "model.safetensors.index.json"
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 
 
@@ -77,8 +77,7 @@ class AdapterDataset(AbstractVersionedDataset[str | Path, Path]):
         return folder
 
     def _exists(self) -> bool:
-        folder = Path(self._get_load_path())
-        return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()
+        return (Path(self._get_load_path()) / _kind(Path(self._get_load_path())).config).is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath, "version": self._version}
@@ -91,46 +90,92 @@ class AdapterDataset(AbstractVersionedDataset[str | Path, Path]):
         return Path(newest[0]) if newest else None
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a folder must hold: a configuration with a telling field, and weights."""
+
+    name: str
+    config: str
+    field: str
+    weights: str
+    writer: str
+
+
+_ADAPTER = _Kind(
+    "a PEFT configuration",
+    "adapter_config.json",
+    "peft_type",
+    "adapter_model.safetensors",
+    "PeftModel.save_pretrained",
+)
+_MODEL = _Kind(
+    "a model configuration",
+    "config.json",
+    "model_type",
+    "model.safetensors",
+    "PreTrainedModel.save_pretrained",
+)
+
+
+def _kind(folder: Path) -> _Kind:
+    model = (folder / _MODEL.config).is_file() and not (folder / _ADAPTER.config).is_file()
+    return _MODEL if model else _ADAPTER
+
+
 def check_adapter(folder: Path) -> None:
-    """Check that a folder holds a complete PEFT adapter in safetensors.
+    """Check that a folder holds a complete PEFT adapter, or a complete model, in safetensors.
 
     Raises:
         InvalidAdapterError: naming the file, what is wrong with it, and the fix.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not folder.is_dir():
         raise InvalidAdapterError(f"{folder} is not a folder; give the folder that save_pretrained wrote.")
     pickled = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLED)
     if pickled:
         raise InvalidAdapterError(
             f"{folder} holds pickled files ({', '.join(pickled)}), which can run code when loaded; "
-            f"save the adapter with safe_serialization=True and remove them."
+            f"save with safe_serialization=True and remove them."
         )
-    missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
+    kind = _kind(folder)
+    weights = _weight_files(folder, kind)
+    missing = [name for name in (*weights, kind.config) if not (folder / name).is_file()]
     if missing:
+        raise InvalidAdapterError(f"{folder} lacks {' and '.join(missing)}; write it with {kind.writer}.")
+    if kind.field not in _read_json(folder / kind.config):
         raise InvalidAdapterError(
-            f"{folder} lacks {' and '.join(missing)}; write the adapter with PeftModel.save_pretrained."
+            f"{folder / kind.config} has no field {kind.field}, so it is not {kind.name}."
         )
+    for name in weights:
+        _check_weights(folder / name)
+
+
+def _weight_files(folder: Path, kind: _Kind) -> list[str]:
+    """Return the names of the files with the weights: those of the index where there is one."""
+    if kind is _MODEL and (folder / _INDEX).is_file():
+        return sorted(set(_read_json(folder / _INDEX).get("weight_map", {}).values())) or [kind.weights]
+    return [kind.weights]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidAdapterError(
-            f"{folder / CONFIG} is not JSON ({error}); write the adapter again."
-        ) from error
-    if not isinstance(config, dict) or "peft_type" not in config:
-        raise InvalidAdapterError(
-            f"{folder / CONFIG} has no field peft_type, so it is not a PEFT configuration."
-        )
+        raise InvalidAdapterError(f"{path} is not JSON ({error}); write it again.") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _check_weights(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safe_open(folder / WEIGHTS, framework="numpy") as weights:
+        with safe_open(path, framework="numpy") as weights:
             names = list(weights.keys())
     except SafetensorError as error:
         raise InvalidAdapterError(
-            f"{folder / WEIGHTS} is not a complete safetensors file ({error}); write the adapter again."
+            f"{path} is not a complete safetensors file ({error}); write it again."
         ) from error
     if not names:
-        raise InvalidAdapterError(f"{folder / WEIGHTS} holds no tensors; write the adapter again.")
+        raise InvalidAdapterError(f"{path} holds no tensors; write it again.")
 
 
 def _copy_folder(source: Path, target: Path, latest: Path | None) -> None:

@@ -39,6 +39,7 @@ def render_model_card(run: RunArtifacts) -> str:
     licences = sorted({source["licence"] for source in run.ingestion_summary})
     card: str = environment.get_template("model_card.md").render(
         run=run,
+        whole=run.training_summary["trained"] == "all weights",
         words=words,
         relabelling=relabelling_sentences(run.training_summary),
         licences=licences,

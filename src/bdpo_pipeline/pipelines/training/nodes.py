@@ -36,7 +36,7 @@ def train_adapter(
         compute=compute.for_engine(),
         objective=objective.name,
         options=objective.options,
-        lora=LoraSpec(**training.lora.model_dump()),
+        lora=LoraSpec(**training.lora.model_dump()) if training.lora else None,
         optimiser=OptimiserSpec(**training.optimiser.model_dump()),
         seeds={name: derive_seed(seed, f"training.{name}") for name in ("adapter", "order", "dropout")},
         comprehension=_follow(comprehension, comprehension_parameters) if followed else None,

@@ -29,7 +29,7 @@ class OptimiserParameters(ParameterGroup):
 class TrainingParameters(ParameterGroup):
     """How the adapter is trained; see ``conf/base/parameters_training.yml``."""
 
-    lora: LoraParameters
+    lora: LoraParameters | None
     optimiser: OptimiserParameters
     epochs: int = Field(gt=0)
     pairs_per_step: int = Field(gt=0)
