@@ -195,9 +195,22 @@ def test_a_model_gives_the_same_log_probs_in_every_way(tiny_model, monkeypatch, 
     model = load_model(tiny_model("qwen2")["path"], dtype="float32")
     model.config.head_dim = None
     torch.testing.assert_close(response_logps(model, batch), expected, atol=1e-4, rtol=1e-5)
-    use_segments(model)
     assert model.config._attn_implementation == name
     assert asked == [(CPU, torch.float32, {"heads": 4, "key_heads": 2, "width": 8})]
+
+
+def test_a_model_that_moves_attends_as_its_device_wants(tiny_model, monkeypatch):
+    """As where weights are checked on the CPU and then sharded over GPUs."""
+    from bdpo_pipeline.models.loading import load_model
+
+    ways = {"cpu": "segments_loop", "meta": "segments_dense"}
+    monkeypatch.setattr(
+        "bdpo_pipeline.engine.attention.attention_for", lambda device, *_, **__: ways[device.type]
+    )
+    model = load_model(tiny_model("llama")["path"], dtype="float32")
+    for device, way in ways.items():
+        use_segments(model.to(device))
+        assert model.config._attn_implementation == way
 
 
 def test_a_gradient_to_be_differentiated_again_takes_the_loop():

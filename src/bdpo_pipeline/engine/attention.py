@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,10 +75,11 @@ def attend(
     return way(query, key, value, segments, scaling).transpose(1, 2), None
 
 
+@cache
 def attention_for(device: torch.device, dtype: torch.dtype, *, heads: int, key_heads: int, width: int) -> str:
     """Return which of `WAYS` a model attends in, and log why.
 
-    On a CPU a loop over segments does no work in vain; on a GPU it would wait for the launch of each.
+    Found out once in a process. On a CPU a loop over segments does no work in vain; on a GPU it would wait for the launch of each.
 
     Args:
         device: where the model is.
@@ -106,23 +107,24 @@ def attention_for(device: torch.device, dtype: torch.dtype, *, heads: int, key_h
 def use_segments(model: "PreTrainedModel") -> None:
     """Let a model attend by segments from now on; its forward pass then takes ``segments``.
 
-    For good, and not for one pass: activation checkpointing computes a forward pass again in the backward pass.
+    For good, and not for one pass: activation checkpointing computes a forward pass again in the backward pass. Only a model that was
+    moved to another device may attend in another way.
     """
-    if model.config._attn_implementation in WAYS:
-        return
     from transformers import AttentionInterface
 
     config: Any = model.config
     heads = config.num_attention_heads
     name = attention_for(
         model.device,
-        model.dtype,
+        # What it was loaded in: sharding keeps weights that are trained in fp32 and computes in this.
+        config.dtype or model.dtype,
         heads=heads,
         key_heads=getattr(config, "num_key_value_heads", None) or heads,
         width=getattr(config, "head_dim", None) or config.hidden_size // heads,
     )
-    AttentionInterface.register(name, partial(attend, way=WAYS[name]))
-    model.set_attn_implementation(name)
+    if config._attn_implementation != name:
+        AttentionInterface.register(name, partial(attend, way=WAYS[name]))
+        model.set_attn_implementation(name)
 
 
 @contextmanager

@@ -187,8 +187,10 @@ class _Layout:
             ends.append(end)
             for above in segment.path[:-1]:
                 ends[above] = end
-        lengths = torch.tensor([segment.length for segment in self.segments])
-        return torch.tensor(ends, dtype=torch.int32).repeat_interleave(lengths, output_size=len(self.ids))
+        by_segment = zip(ends, self.segments, strict=True)
+        return torch.tensor(
+            [end for end, segment in by_segment for _ in range(segment.length)], dtype=torch.int32
+        )
 
 
 def _common_beginning(rows: Sequence[Row]) -> int:
