@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import flex_attention as torch_flex
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -141,8 +142,8 @@ def test_one_flex_kernel_serves_batches_of_all_sizes(monkeypatch):
         found = attend_by_flex(q, k, v, tree, 0.25)
         torch.testing.assert_close(found, attend_densely(q, k, v, tree, 0.25))
 
-    for rows in (2, 3):
-        run(attention_flex._trial_tree(rows))
+    for rows in attention_flex.TRIAL_ROWS:
+        run(attention_flex.trial_tree(rows))
     assert len(compiled) == 2
     # Fewer places than a block, a whole number of blocks, one more, many.
     one = [build_batch([Row([1] * length, [[2]])]).segments for length in (1, 100, 128, 256, 257)]
@@ -163,6 +164,27 @@ def test_flex_attention_is_tried_before_it_is_chosen(dtype):
         return attend_by_flex(q, k, v, tree, scaling * 1.5)
 
     assert "its results are off by" in flex_fault(CPU, dtype, **shape, attend=wrong)
+    assert "off by inf" in flex_fault(CPU, dtype, **shape, attend=lambda *given: wrong(*given) * torch.nan)
+    with FakeTensorMode():  # the trial is a real one while a budget is found out
+        assert "its results are off by" in flex_fault(CPU, dtype, **shape, attend=wrong)
+
+
+def test_flex_attention_without_content_takes_memory_by_the_place(tiny_model, monkeypatch):
+    """As where a budget is found out: there is no compiler in it, and nothing that grows with the square of the places."""
+    from bdpo_pipeline.engine.footprint import peak_bytes
+    from bdpo_pipeline.engine.logps import response_logps
+    from bdpo_pipeline.models.loading import load_model
+
+    model = load_model(tiny_model("llama")["path"], dtype="float32").requires_grad_(True)
+    peaks = {}
+    for way in ("segments_flex", "segments_dense"):
+        monkeypatch.setattr("bdpo_pipeline.engine.attention.attention_for", lambda *_, way=way, **__: way)
+        for rows in (2, 4):
+            batch = [Row([i] * 500, [[1] * 300, [2] * 225]) for i in range(rows)]
+            run = partial(response_logps, model, build_batch(batch))
+            peaks[way, rows] = peak_bytes(model, run, CPU, learning=True)
+    assert peaks["segments_flex", 4] == pytest.approx(2 * peaks["segments_flex", 2], rel=0.1)
+    assert peaks["segments_dense", 4] > 2.5 * peaks["segments_dense", 2]
 
 
 def test_what_keeps_flex_attention_from_running_is_said(caplog):
