@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec, OptimiserSpec
-from bdpo_pipeline.engine.launcher import WorkerError
+from bdpo_pipeline.engine.launcher import WorkerError, run_job
 
 ALL_WEIGHTS = {"lora": None, "optimiser": OptimiserSpec(1e-3, 0.0, 0.1, "cosine", 1.0)}
 SHARDED = {"processes": 2, "sharding": "fsdp2"}
@@ -42,9 +42,15 @@ def assert_same(one, other, atol=1e-5):
         np.testing.assert_allclose(value, others[name], atol=atol, rtol=0, err_msg=name)
 
 
-@pytest.fixture(params=["adapter", "all weights"])
-def trained(request) -> dict:
-    return {} if request.param == "adapter" else ALL_WEIGHTS
+@pytest.fixture(scope="module", params=["adapter", "all weights"])
+def wanted(request, job):
+    return job(**({} if request.param == "adapter" else ALL_WEIGHTS), **UNEVEN)
+
+
+@pytest.fixture(scope="module")
+def plainly(wanted, pairs, tmp_path_factory):
+    """One process, nothing sharded, nothing computed again."""
+    return run_job(wanted, tmp_path_factory.mktemp("plain"), ragged=pairs.ragged, flat=pairs.flat)
 
 
 def test_all_weights_are_trained_and_load_like_any_model(train, job, tiny_model):
@@ -63,10 +69,9 @@ def test_all_weights_are_trained_and_load_like_any_model(train, job, tiny_model)
     [{"tokens_per_batch": 1}, {"activation_checkpointing": True}, {"processes": 2}, SHARDED],
     ids=["micro-batches", "checkpointed", "two processes", "sharded"],
 )
-def test_how_it_is_computed_changes_nothing(train, job, trained, change):
-    one = train(job(**trained, **UNEVEN))
-    other = train(with_compute(job(**trained, **UNEVEN), **change))
-    assert_same(one, other)
+def test_how_it_is_computed_changes_nothing(train, wanted, plainly, change):
+    other = train(with_compute(wanted, **change))
+    assert_same(plainly, other)
     assert other[0]["processes"] == change.get("processes", 1)
     assert other[0]["weights_held"] == pytest.approx(0.5 if "sharding" in change else 1.0, abs=0.02)
 

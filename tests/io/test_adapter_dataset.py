@@ -114,7 +114,7 @@ def write_model(folder: Path, shards: int = 1) -> Path:
         save_file({name: np.ones(2, np.float32)}, folder / name)
     if shards > 1:
         (folder / "model.safetensors.index.json").write_text(
-            json.dumps({"weight_map": dict(zip(names, names))})
+            json.dumps({"weight_map": {name: name for name in names}})
         )
     return folder
 

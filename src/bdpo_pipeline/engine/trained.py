@@ -24,9 +24,9 @@ def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> No
         return
     state = None
     if job.compute.sharding is not None:
-        wholes = {name: gather(p) for name, p in policy.state_dict().items()}
-        dtype = getattr(torch, job.compute.dtype)
-        state = {name: whole.to(dtype) for name, whole in wholes.items() if whole is not None}
+        # Its fp32 masters have done their work.
+        policy.to(getattr(torch, job.compute.dtype))
+        state = {name: whole for name, p in policy.state_dict().items() if (whole := gather(p)) is not None}
     if context.accelerator.is_main_process:
         trained.save_pretrained(target, state_dict=state)
         load_tokenizer(job.model).save_pretrained(target)
