@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import TrainJob
 from bdpo_pipeline.engine.sharding import gather
-from bdpo_pipeline.models.loading import load_tokenizer
+from bdpo_pipeline.models.loading import load_model, load_tokenizer
 
 
 def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> None:
@@ -22,11 +21,12 @@ def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> No
         if context.accelerator.is_main_process:
             trained.save_pretrained(target)
         return
-    state = None
     if job.compute.sharding is not None:
-        # Its fp32 masters have done their work.
-        policy.to(getattr(torch, job.compute.dtype))
-        state = {name: whole for name, p in policy.state_dict().items() if (whole := gather(p)) is not None}
+        wholes = {name: whole for name, p in policy.state_dict().items() if (whole := gather(p)) is not None}
+        if context.accelerator.is_main_process:
+            # The shards are fp32 masters; a model of the base's kind brings them into the type that they compute in.
+            trained = load_model(job.model, dtype=job.compute.dtype)
+            trained.load_state_dict(wholes)
     if context.accelerator.is_main_process:
-        trained.save_pretrained(target, state_dict=state)
+        trained.save_pretrained(target)
         load_tokenizer(job.model).save_pretrained(target)
