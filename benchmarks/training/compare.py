@@ -17,23 +17,21 @@ missing and writes the same page. --again measures everything anew.
 """
 
 import argparse
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from cases import CASES, TRICKS, Case
 from figure import draw
+from harness import HERE, add_options, arguments_of, kept, key_of, measure_peak, prepare, run, shown_options
 from page import write_page
-from saved import ROOT, Result, measured
-from watch import OutOfMemoryError, run_watched
+from saved import Result
+from watch import OutOfMemoryError
 
-HERE = Path(__file__).resolve().parent
-# Pairs that the ways to compute a step are measured on, and in which precisions.
+# The ways to compute a step are measured in so many steps, and in these precisions.
 STAGE_STEPS = 4
 STAGE_CASES = ("float32", "bfloat16")
 
@@ -66,29 +64,10 @@ def parse_options() -> argparse.Namespace:
     add("--stages", nargs="*", choices=STAGE_CASES, default=list(STAGE_CASES), help="precisions of the steps")
     add("--steps", type=int, help="of every case and of the stages; left out, each case has its own")
     add("--pairs-per-step", type=int, default=8)
-    add("--longest", type=int, default=512, help="most tokens of a prompt with a response")
-    add("--tokens-per-batch", type=int, help="the engine's bound of a micro-batch; left out, its own choice")
-    add("--model", default="default", help="default, or SOURCE:NAME such as folder:PATH, tiny_random:llama")
-    add("--device", choices=["cpu", "cuda"], default="cpu")
-    add("--threads", type=int, default=os.cpu_count())
-    add(
-        "--trl",
-        nargs="*",
-        default=[],
-        metavar="PYTHON",
-        help="the python of an environment with TRL, for each",
-    )
+    add("--trl", nargs="*", default=[], metavar="PYTHON", help="the python of each environment with TRL")
     add("--trl-defaults", action="store_true", help="TRL also with its own defaults in place of equal flags")
-    add("--memory-limit", type=float, default=20.0, metavar="GB", help="kill a contestant that takes more")
-    add(
-        "--work",
-        type=Path,
-        default=ROOT / "data" / "scratch" / "benchmark",
-        help="models, workloads, results",
-    )
-    add("--out", type=Path, default=ROOT / "docs", help="folder of results/ and figures/")
     add("--page", default="training_speed.md", help="name of the page; the plot is named alike")
-    add("--again", action="store_true", help="measure anew what was measured before")
+    add_options(parser)
     return parser.parse_args()
 
 
@@ -96,11 +75,9 @@ def command_of(options: argparse.Namespace) -> str:
     """Return the command that writes the page, without the paths of this machine."""
     given = [] if options.steps is None else [f"--steps={options.steps}"]
     given += [] if options.cases == list(CASES) else ["--cases", *options.cases]
-    given += [] if options.tokens_per_batch is None else [f"--tokens-per-batch={options.tokens_per_batch}"]
-    given += ["--device=cuda"] if options.device == "cuda" else []
-    given += ["--trl-defaults"] if options.trl_defaults else []
+    given += [*shown_options(options), *(["--trl-defaults"] if options.trl_defaults else [])]
     return " ".join(
-        ["python benchmarks/training/compare.py", *given, "--trl", *(["PYTHON"] * len(options.trl))]
+        ["python benchmarks/training/compare.py", *given, "--trl", *["PYTHON"] * len(options.trl)]
     )
 
 
@@ -118,7 +95,7 @@ def find_contestants(pythons: list[str], with_defaults: bool) -> Iterator[Contes
 def measure_case(case: Case, contestants: list[Contestant], options: argparse.Namespace) -> Iterator[Result]:
     """Yield what each contestant took, ours first."""
     steps = options.steps or case.steps
-    workload, model = prepare(case, steps, options)
+    workload, model = prepare(case, steps * options.pairs_per_step, options)
     shared = {
         **_key(case, steps, options),
         "learning_rate": case.learning_rate,
@@ -126,7 +103,7 @@ def measure_case(case: Case, contestants: list[Contestant], options: argparse.Na
         "large_vocabulary": case.large_vocabulary,
         "peak_flops": measure_peak(case.dtype, options),
     }
-    arguments = [*_common(case.dtype, options), f"--steps={steps}", f"--learning-rate={case.learning_rate}"]
+    arguments = [*_arguments(case, steps, options), f"--learning-rate={case.learning_rate}"]
     arguments += ["--full"] if case.full else []
     for contestant in contestants:
         start = [contestant.python, str(HERE / contestant.script), str(workload), model]
@@ -161,82 +138,26 @@ def halves(number: int) -> Iterator[int]:
 def measure_stages(case: Case, options: argparse.Namespace) -> Iterator[Result]:
     """Yield what a step takes with each trick more."""
     steps = options.steps or STAGE_STEPS
-    workload, model = prepare(case, steps, options)
+    workload, model = prepare(case, steps * options.pairs_per_step, options)
     for number, trick in enumerate(TRICKS):
         key = {"stages": case.dtype, "tricks": number, **_key(case, steps, options)}
         start = [sys.executable, str(HERE / "run_stage.py"), str(workload), model]
-        tail = [*_common(case.dtype, options), f"--steps={steps}", f"--tricks={number}"]
+        tail = [*_arguments(case, steps, options), f"--tricks={number}"]
         tail += ["--gradient", str(workload / "gradient.safetensors")]
         found = kept(key, partial(run_in_memory, start, tail, [None], options), options)
         yield {"trick": trick, "pairs_per_step": options.pairs_per_step, **found}
 
 
-def prepare(case: Case, steps: int, options: argparse.Namespace) -> tuple[Path, str]:
-    """Return the folder of a case's workload and its model's, made in a process of its own if they are not there."""
-    pairs = steps * options.pairs_per_step
-    what = [options.model, case.dtype, options.device, pairs, options.longest]
-    name = "-".join("".join(c if c.isalnum() else "_" for c in str(part)) for part in what)
-    folder = options.work / "workloads" / (name + ("-large" if case.large_vocabulary else ""))
-    done = folder / "base_model.json"
-    if not done.exists():
-        command = [sys.executable, str(HERE / "workload.py"), str(folder), "--model", options.model]
-        command += [
-            "--store",
-            str(options.work / "models"),
-            f"--pairs={pairs}",
-            f"--longest={options.longest}",
-        ]
-        command += [f"--dtype={case.dtype}", f"--device={options.device}"]
-        command += ["--large-vocabulary"] if case.large_vocabulary else []
-        run_watched(command, threads=options.threads, limit_bytes=_limit(options))
-    return folder, json.loads(done.read_text())["path"]
-
-
-def measure_peak(dtype: str, options: argparse.Namespace) -> float:
-    """Return the matrix product's operations per second: CPU second on a CPU, second of the wall on a GPU."""
-    key = {"peak": dtype, "device": options.device, "threads": options.threads}
-    command = [sys.executable, str(HERE / "peak.py")]
-    tail = [f"--dtype={dtype}", f"--device={options.device}", f"--threads={options.threads}"]
-    return float(kept(key, partial(run, command, tail, options), options)["flops_per_second"])
-
-
-def run(start: list[str], tail: list[str], options: argparse.Namespace) -> Result:
-    """Run a script that writes JSON into the file between the two parts of its command line."""
-    out = options.work / "result.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.unlink(missing_ok=True)
-    run_watched([*start, str(out), *tail], threads=options.threads, limit_bytes=_limit(options))
-    found: Result = json.loads(out.read_text())
-    out.unlink()
-    return found
-
-
-def kept(key: Result, measure: Callable[[], Result], options: argparse.Namespace) -> Result:
-    """Return a result from the work folder, or measure it and keep it there."""
-    result = measured(options.work / "results", key, measure, scripts=HERE, again=options.again)
-    shown = {name: value for name, value in result.items() if name not in ("losses", "versions")}
-    print(json.dumps(shown), flush=True)
-    return result
-
-
-def _key(case: Case, steps: int, options: argparse.Namespace) -> Result:
-    """Return what every result of a case depends on."""
-    names = ("pairs_per_step", "longest", "tokens_per_batch", "model", "device", "threads")
-    return {"dtype": case.dtype, "steps": steps, **{name: getattr(options, name) for name in names}}
-
-
-def _common(dtype: str, options: argparse.Namespace) -> list[str]:
-    """Return arguments that every script of a case is given."""
-    names = ("pairs_per_step", "tokens_per_batch", "device", "threads")
-    given = {name: getattr(options, name) for name in names}
+def _arguments(case: Case, steps: int, options: argparse.Namespace) -> list[str]:
     return [
-        f"--dtype={dtype}",
-        *(f"--{n.replace('_', '-')}={v}" for n, v in given.items() if v is not None),
+        *arguments_of(case.dtype, options),
+        f"--steps={steps}",
+        f"--pairs-per-step={options.pairs_per_step}",
     ]
 
 
-def _limit(options: argparse.Namespace) -> int:
-    return int(options.memory_limit * 1e9)
+def _key(case: Case, steps: int, options: argparse.Namespace) -> Result:
+    return {**key_of(case.dtype, options), "steps": steps, "pairs_per_step": options.pairs_per_step}
 
 
 if __name__ == "__main__":

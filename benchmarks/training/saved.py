@@ -14,11 +14,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 Result = dict[str, Any]
 # What a result depends on; how it is shown is not among it.
+_SHOWING = ("page.py", "figure.py", "reference_page.py")
 _CODE = ("src/bdpo_pipeline/engine", "src/bdpo_pipeline/models", "src/bdpo_pipeline/objectives")
 
 
 def measured(
-    folder: Path, key: Result, measure: Callable[[], Result], *, scripts: Path, again: bool
+    folder: Path, key: Result, measure: Callable[[], Result], *, scripts: list[Path], again: bool
 ) -> Result:
     """Return what was measured before under this key with this code, or measure it now and keep it.
 
@@ -26,7 +27,7 @@ def measured(
         folder: of the results.
         key: what is measured and how.
         measure: measures it.
-        scripts: folder of the benchmark's own code.
+        scripts: folders of the benchmark's own code.
         again: whether to measure anew in any case.
 
     Returns:
@@ -46,11 +47,11 @@ def measured(
     return result
 
 
-def _code_digest(scripts: Path) -> str:
-    folders = [*(ROOT / folder for folder in _CODE), scripts]
+def _code_digest(scripts: list[Path]) -> str:
+    folders = [*(ROOT / folder for folder in _CODE), *scripts]
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
-        if path.name not in ("page.py", "figure.py"):
+    for path in sorted({path for folder in folders for path in folder.glob("*.py")}):
+        if path.name not in _SHOWING:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
