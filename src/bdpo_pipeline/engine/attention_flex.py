@@ -6,7 +6,7 @@ What is known of it, and why it is called as it is:
   size open, which then serves all, as `block_mask` sees to; `flex_fault` runs both before the first batch. With ``dynamic=True`` it
   would take the scale of the scores for a variable, too. ``fullgraph`` turns what is silent otherwise, a fall back to scores of all
   places in memory once too many kernels were compiled, into an error.
-- Compiling takes a C compiler and Triton and tens of seconds; torch keeps the result on disk for the next process.
+- Compiling takes a C compiler, Triton and time, before the first batch; torch keeps the result on disk for the next process.
 - Several query heads for a key head: its kernels add up the gradient of a key over those heads within one program, so there are no
   atomic additions and the order of the sums is fixed. Nothing in torch promises that, though, so a GPU runs without torch's
   deterministic mode.
