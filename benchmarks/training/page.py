@@ -117,7 +117,9 @@ def _summary(results: list[Result], clock: str) -> str:
 def _case(rows: list[Result], clock: str) -> str:
     ours = rows[0]
     what = "full fine-tuning" if ours["full"] else "LoRA"
-    what += f", base weights in {ours['dtype']}" + (", 151,936 tokens" if ours["large_vocabulary"] else "")
+    what += f", base weights in {ours['dtype']}" + (
+        ", 151,936 tokens (its own, about three times)" if ours["large_vocabulary"] else ""
+    )
     text = CASE.format(
         case=ours["case"],
         what=what[0].upper() + what[1:],

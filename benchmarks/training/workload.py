@@ -10,8 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bdpo_pipeline.cache.scoring import Item, score_through_cache
 from bdpo_pipeline.cache.store import LogprobStore
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec
@@ -86,13 +84,19 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def with_large_vocabulary(base_model: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the model with as many tokens as Qwen2 has, the added ones random: the cost of a head, not its meaning."""
+    """Return the model with as many tokens as Qwen2 has, the added ones twins of its own: the cost of a head, not its meaning."""
     if not (folder / "config.json").exists():
         partial = folder.with_name(f".{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         model = load_model(base_model["path"], dtype="float32")
-        torch.manual_seed(0)
+        known = model.config.vocab_size
         model.resize_token_embeddings(LARGE_VOCABULARY, mean_resizing=False)
+        # Log-probs then fall by about the log of the number of twins. Random tokens would decide them: their logits do not shift along
+        # with those that were learned.
+        for layer in {model.get_input_embeddings(), model.get_output_embeddings()}:
+            for start in range(known, LARGE_VOCABULARY, known):
+                part = layer.weight.data[start : start + known]
+                part.copy_(layer.weight.data[: len(part)])
         model.save_pretrained(partial)
         for pattern in ("*token*", "*.jinja"):
             for path in Path(base_model["path"]).glob(pattern):
