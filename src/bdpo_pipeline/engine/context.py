@@ -1,10 +1,11 @@
 """What every task of a worker is given: its folder, its processes, and a way to report."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,17 +33,30 @@ class EventWriter:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """A task's surroundings."""
+    """A task's surroundings.
+
+    Attributes:
+        folder: of the job.
+        accelerator: of this process.
+        emit: reports an event.
+        facts: what the task found out about how it runs, for the job's result.
+    """
 
     folder: Path
     accelerator: Accelerator
     emit: Callable[[Event], None]
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
         """Device of this process."""
         device: torch.device = self.accelerator.device
         return device
+
+    @property
+    def local_processes(self) -> int:
+        """Number of the job's processes on this machine, as the launcher tells them."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.accelerator.num_processes))
 
     def load_tokens(self) -> tuple[dict[str, list[list[int]]], dict[str, Any]]:
         """Return the job's token ids and flat arrays."""
@@ -79,6 +93,7 @@ class WorkerContext:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "peak_memory_bytes": _peak_memory(self.device),
+            **self.facts,
         }
 
 

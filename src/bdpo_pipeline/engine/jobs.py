@@ -11,16 +11,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how a worker computes; see ``conf/base/parameters_compute.yml``."""
+    """Where and how a worker computes; see ``conf/base/parameters_compute.yml``. None in place of a number leaves it to the worker."""
 
-    device: str = "auto"
+    device: str = "cpu"
     dtype: str = "float32"
     quantisation: str | None = None
     processes: int = 1
     threads: int | None = None
-    tokens_per_batch: int = 1024
+    memory_gb: float | None = None
+    tokens_per_batch: int | None = None
     sharding: str | None = None
     activation_checkpointing: bool = False
+    accelerate_config: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
@@ -150,5 +152,5 @@ def _build(cls: type[T], data: dict[str, Any]) -> T:
 
 def _nested(hint: Any, value: Any) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kind = next((option for option in options if dataclasses.is_dataclass(option)), None)
-    return value if value is None or kind is None else _build(kind, value)
+    kinds = [option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)]
+    return _build(kinds[0], value) if kinds and value is not None else value

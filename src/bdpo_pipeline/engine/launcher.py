@@ -9,23 +9,22 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.engine.events import Event, publish
-from bdpo_pipeline.engine.jobs import Compute, Job, TrainJob, to_dict
+from bdpo_pipeline.engine.jobs import Job, TrainJob, to_dict
+from bdpo_pipeline.engine.launching import announced, started
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
-# Where a driver shows its GPUs; asking torch would import it into the caller.
-_GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 10.0
+# Files that another machine has written may show late on a shared file system.
+_LATE_SECONDS = 120.0
 _PROGRESS_LOG_SECONDS = 15.0
 
 
@@ -76,13 +75,13 @@ def run_job(
 
 
 def _run(job: Job, folder: Path, on_event: Callable[[Event], None]) -> dict[str, Any]:
-    started = time.monotonic()
-    with _started(job.compute, folder) as process:
-        error = _follow(process, folder, on_event)
+    start = time.monotonic()
+    with started(job.compute, folder, folder / "worker.log") as process, announced(folder):
+        error = _follow(process, folder, job.compute.processes, on_event)
     if process.returncode != 0 or not (folder / "result.json").exists():
         raise WorkerError(_describe_failure(job, process.returncode, error, folder))
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    logger.info("%s done in %.1f s", job.task.capitalize(), time.monotonic() - started)
+    logger.info("%s done in %.1f s", job.task.capitalize(), time.monotonic() - start)
     if not isinstance(job, TrainJob):
         shutil.rmtree(folder)
     return result
@@ -119,60 +118,26 @@ def _prepare_folder(folder: Path, job: str, tokens: Path) -> None:
     (folder / "job.json").write_text(job)
 
 
-def _command(compute: Compute, folder: Path) -> list[str]:
-    worker = ["-m", "bdpo_pipeline.engine.worker", str(folder)]
-    if compute.processes == 1:
-        return [sys.executable, *worker]
-    # --multi_gpu also on a CPU: `--cpu --num_processes 2` silently runs one process.
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(compute.processes)]
-    return [sys.executable, *launch, "--main_process_port", "0", *worker]
-
-
-@contextlib.contextmanager
-def _started(compute: Compute, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the worker in a session of its own; whatever ends this block ends all that runs in it."""
-    # Waiting threads sleep: on busy cores, threads that spin at every barrier made a training step six to nine times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"} | os.environ
-    if compute.device == "cpu" or (compute.device == "auto" and not any(map(Path.exists, _GPU_DEVICES))):
-        # Several processes on a CPU are started as for GPUs; this tells them that they are not.
-        environment["ACCELERATE_USE_CPU"] = "true"
-    guard = [sys.executable, "-m", "bdpo_pipeline.engine.supervised", str(os.getpid())]
-    with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*guard, *_command(compute, folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        _end_group(process)
-
-
-def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
-        if process.poll() is not None and number is signal.SIGTERM:
-            continue
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-
-
 def _follow(
-    process: "subprocess.Popen[bytes]", folder: Path, on_event: Callable[[Event], None]
+    process: "subprocess.Popen[bytes]", folder: Path, processes: int, on_event: Callable[[Event], None]
 ) -> Event | None:
-    """Hand over events until the process ends; return the first error event, if any."""
+    """Hand over events until the process ends and all its workers' events are here; return the first error event, if any.
+
+    Raises:
+        WorkerError: the job is done and the events of a worker did not arrive.
+    """
     places: dict[Path, int] = {}
     error: Event | None = None
     logged = time.monotonic()
-    running = True
-    while running:
-        running = process.poll() is None
+    ended: float | None = None
+    complete = 0
+    while ended is None or (process.returncode == 0 and complete < processes):
+        if ended is None and process.poll() is not None:
+            ended = time.monotonic()
         for event in _new_events(folder, places):
+            if event["event"] == "end":
+                complete += 1
+                continue
             if event["event"] == "error":
                 error = error or event
             elif event["event"] == "progress":
@@ -180,8 +145,15 @@ def _follow(
                 if done or time.monotonic() - logged >= _PROGRESS_LOG_SECONDS:
                     logged = time.monotonic()
                     logger.info(_describe_progress(event))
+            elif event["event"] == "layout":
+                logger.info("At most %d places in a pass: %s", event["tokens_per_batch"], event["reason"])
             on_event(event)
-        if running:
+        if ended is not None and time.monotonic() - ended > _LATE_SECONDS:
+            raise WorkerError(
+                f"the job is done and the events of {processes - complete} of its {processes} processes did not arrive in {folder}: "
+                "with several machines, compute.scratch must lie on a file system that they share"
+            )
+        if ended is None or complete < processes:
             time.sleep(_POLL_SECONDS)
     return error
 
@@ -209,10 +181,6 @@ def _describe_failure(job: Job, code: int | None, error: Event | None, folder: P
     if error is not None:
         return f"the {job.task} worker failed: {error['error']}\n(all it said: {folder / 'worker.log'})"
     how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-    hint = (
-        " (the machine may be out of memory: lower compute.tokens_per_batch)"
-        if code == -signal.SIGKILL
-        else ""
-    )
+    hint = " (the machine may be out of memory: lower compute.memory_gb)" if code == -signal.SIGKILL else ""
     tail = (folder / "worker.log").read_text(errors="replace")[-2000:]
     return f"the {job.task} worker {how}{hint} without an error of its own. The end of {folder / 'worker.log'}:\n{tail}"

@@ -55,7 +55,7 @@ class Measure:
         sums = self._losses([], pairs, nothing)[1]
         for places in self._micro_batches(pairs):
             numbers = [pairs[place] for place in places]
-            losses, part = self._losses(numbers, pairs, self._observe(numbers))
+            losses, part = self._losses(numbers, pairs, self.observe(numbers))
             if torch.is_grad_enabled():
                 (losses.sum() / len(pairs)).backward()
             add_sums(sums, part)
@@ -72,14 +72,14 @@ class Measure:
         if learning:
             [slopes] = torch.autograd.grad(losses.mean(), observed)
             for places in self._micro_batches(pairs):
-                self._observe([pairs[place] for place in places]).backward(slopes[places])
+                self.observe([pairs[place] for place in places]).backward(slopes[places])
         return sums
 
     def _observe_everywhere(self, pairs: list[int]) -> Tensor:
         """Return what all processes observe of the pairs."""
         observed = torch.zeros(len(pairs), len(self._columns), device=self.context.device)
         for places in self._micro_batches(pairs):
-            observed[places] = self._observe([pairs[place] for place in places])
+            observed[places] = self.observe([pairs[place] for place in places])
         gathered: Tensor = self.context.accelerator.reduce(observed, "sum")
         return gathered
 
@@ -97,7 +97,7 @@ class Measure:
         batches = plan_batches([self.data.rows[pairs[place]] for place in places], self.tokens_per_batch)
         return [[places[number] for number in numbers] for numbers in batches]
 
-    def _observe(self, numbers: list[int]) -> Tensor:
+    def observe(self, numbers: list[int]) -> Tensor:
         """Return what the policy says of pairs, ``[pairs, columns]``: see `_columns`."""
         # With no pair of its own a process computes any one along with the others; nothing of it is kept.
         rows = [self.data.rows[i] for i in numbers] or self.data.rows[:1]

@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import ScoreJob
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
@@ -18,12 +20,22 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     Responses of one context share its computation, up to the batch's token bound.
     """
     ids, flat = context.load_tokens()
-    members = _group_by_context(flat["response_context"].tolist(), ids, job.compute.tokens_per_batch)
-    rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
+    response_context = flat["response_context"].tolist()
     model = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
     fuse_lora(model)
-    check_supported(model, context.device, rows)
-    batches = context.share(plan_batches(rows, job.compute.tokens_per_batch))
+    apart = [
+        Row(ids["contexts"][number], [response])
+        for number, response in zip(response_context, ids["responses"], strict=True)
+    ]
+    check_supported(model, context.device, apart)
+
+    def observe(numbers: list[int]) -> Tensor:
+        return response_logps(model, build_batch([apart[i] for i in numbers]).to(context.device))
+
+    tokens = choose_places(job.compute, context, model, apart, observe, learning=False)
+    members = _group_by_context(response_context, ids, tokens)
+    rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
+    batches = context.share(plan_batches(rows, tokens))
     passes = 0
     with (
         torch.inference_mode(),

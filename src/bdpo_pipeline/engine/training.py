@@ -2,12 +2,13 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from transformers import get_scheduler
 
+from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from bdpo_pipeline.engine.comprehension import Comprehension
 from bdpo_pipeline.engine.context import WorkerContext
@@ -36,27 +37,28 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     policy = _load_policy(job)
     if Need.SENSITIVITY not in objective.needs:
         fuse_lora(policy)  # its gradient cannot be differentiated again
-    scorer, held = ResponseScorer(policy), 1.0
-    if job.compute.sharding is None:
-        policy.to(context.device)
-        check_supported(policy, context.device, data.rows)
-    else:
-        _check_shardable(job, objective)
-        check_supported(policy, torch.device("cpu"), data.rows)
-        held = shard(scorer, decoder_and_head(policy)[0], context, getattr(torch, job.compute.dtype))
     if job.compute.activation_checkpointing:
         base_model(policy).activation_checkpointing_enable()
+    in_step = job.compute.sharding is not None
+    if in_step:
+        _check_shardable(job, objective)
+    else:
+        policy.to(context.device)
+    check_supported(policy, torch.device("cpu") if in_step else context.device, data.rows)
+    scorer, held = ResponseScorer(policy), 1.0
+    followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None
+    acted_upon = followed if followed and followed.online else None
+    measure_step = Measure(scorer, data, objective, acted_upon, 1, context, in_step)
+    tokens = choose_places(job.compute, context, policy, data.rows, measure_step.observe, learning=True)
+    measure_step = replace(measure_step, tokens_per_batch=tokens)
+    measure_validation = replace(measure_step, comprehension=followed)
+    if in_step:
+        held = shard(scorer, decoder_and_head(policy)[0], context, getattr(torch, job.compute.dtype))
     weights = TrainedWeights(policy)
     steps_per_epoch = math.ceil(len(training) / job.pairs_per_step)
     steps = steps_per_epoch * job.epochs
     spec = job.optimiser
     optimiser = torch.optim.AdamW(weights.parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None
-    acted_upon = followed if followed and followed.online else None
-    tokens = job.compute.tokens_per_batch
-    in_step = job.compute.sharding is not None
-    measure_step = Measure(scorer, data, objective, acted_upon, tokens, context, in_step)
-    measure_validation = Measure(scorer, data, objective, followed, tokens, context, in_step)
 
     state = load_checkpoint(context, weights, optimiser) or TrainingState(0, [], 0, None, None, 0, {})
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)

@@ -1,0 +1,115 @@
+"""What a forward and backward pass takes in memory, found out by running it without computing anything.
+
+Torch's fake tensors have shapes and no content. The pass runs with them through the very code that trains, every tensor that comes and
+goes is counted, and the most that lived at once is the answer: for any architecture, layout, adapter or attention, and for a model
+whose weights are nowhere (on the meta device), too. What kernels allocate inside themselves is not seen.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def peak_bytes(model: nn.Module, run: Callable[[], Tensor], device: torch.device, *, learning: bool) -> int:
+    """Return the most bytes that tensors take at once during a pass, beyond weights, their gradients and the optimiser's state.
+
+    Args:
+        model: all of whose weights the pass uses; it is left as it was.
+        run: the pass, to a tensor that is summed and, if learning, differentiated.
+        device: to compute on; the model need not be there.
+        learning: whether there is a backward pass.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    was_training = model.training
+    model.train(learning)
+    try:
+        with mode, torch.random.fork_rng(devices=[]), torch.set_grad_enabled(learning):
+            weights = _without_content(model, device)
+            count = _Count(weights.values())
+            with count:
+                outcome: Tensor = functional_call(
+                    _Pass(model, run), {f"model.{k}": v for k, v in weights.items()}
+                )
+                if learning:
+                    outcome.sum().backward()
+    finally:
+        model.train(was_training)
+    return count.peak
+
+
+class _Pass(nn.Module):
+    """A pass as a module, whose weights can be swapped for the time of a call."""
+
+    def __init__(self, model: nn.Module, run: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._run = run
+
+    def forward(self) -> Tensor:
+        return self._run()
+
+
+def _without_content(model: nn.Module, device: torch.device) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if hasattr(
+            value, "quant_state"
+        ):  # its shape is not that of what it stands for; its operations take it as it is
+            continue
+        empty = torch.empty_like(value, device=device)
+        if value.requires_grad:
+            empty.requires_grad_()
+            # Gradients of weights are counted with the weights, in the precision that they are gathered in.
+            empty.register_post_accumulate_grad_hook(_drop_gradient)
+        found[name] = empty
+    return found
+
+
+def _drop_gradient(weight: Tensor) -> None:
+    weight.grad = None
+
+
+class _Count(TorchDispatchMode):
+    """Counts the bytes of tensors that operations make, until they are gone."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        storages = [tensor.untyped_storage() for tensor in known]
+        self._known = {id(storage): storage for storage in storages}
+        self._living: set[int] = set()
+        self._bytes = 0
+        self.peak = 0
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor):
+                self._add(value.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = id(storage)
+        if key in self._known or key in self._living:
+            return
+        size = storage.nbytes()
+        self._living.add(key)
+        self._bytes += size
+        self.peak = max(self.peak, self._bytes)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._living.discard(key)
+        self._bytes -= size
