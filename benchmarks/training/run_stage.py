@@ -123,7 +123,7 @@ def _step(policy: nn.Module, pairs: list[dict[str, Any]], way: Way) -> float:
         known = torch.tensor([pair["ref_chosen_logps"] - pair["ref_rejected_logps"] for pair in part])
         loss = -logsigmoid(_BETA * (chosen - rejected - known.to(way.device))).sum() / len(pairs)
         loss.backward()
-        total += float(loss)
+        total += float(loss.detach())
     return total
 
 
