@@ -43,7 +43,7 @@ TRICKS = (
     "no padding",
     "prompt once for both responses",
     "head at response places only",
-    "frozen head in one sweep, a chunk of logits at a time",
+    "frozen head in one sweep over chunks",
     "common beginning of prompts once",
     "LoRA layer as one function",
 )

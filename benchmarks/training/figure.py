@@ -29,20 +29,23 @@ def draw(path: Path, results: list[Result], stages: list[Result]) -> None:
     seconds = "seconds a pair" if results[0]["device"] == "cuda" else "CPU seconds a pair"
     path.parent.mkdir(parents=True, exist_ok=True)
     with plt.rc_context({**style, **ink}):
-        rows = 2 if stages else 1
-        figure, grid = plt.subplots(
-            rows, 2, figsize=(11, 4.2 * rows), facecolor=_CARD, layout="constrained", squeeze=False
-        )
-        for axes, value, title in zip(grid[0], (cost, memory), (seconds, "peak memory (GB)"), strict=True):
+        figure = plt.figure(figsize=(11, 8.4 if stages else 4.2), facecolor=_CARD, layout="constrained")
+        parts = figure.subfigures(2 if stages else 1, 1, squeeze=False)[:, 0]
+        both = ((cost, seconds), (memory, "peak memory (GB)"))
+        for axes, (value, title) in zip(parts[0].subplots(1, 2), both, strict=True):
             _draw_cases(axes, results, value, title)
-        grid[0][0].legend(frameon=False)
+        parts[0].legend(
+            *parts[0].axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False
+        )
         if stages:
-            for axes, value, title in zip(
-                grid[1], (cost, memory), (seconds, "peak memory (GB)"), strict=True
-            ):
-                _draw_stages(axes, stages, value, title)
-            grid[1][0].legend(frameon=False)
-            grid[1][1].set_yticklabels([])
+            for axes, (value, title) in zip(parts[1].subplots(1, 2, sharey=True), both, strict=True):
+                _draw_stages(axes, stages, value, f"a step: {title}")
+            parts[1].legend(
+                *parts[1].axes[0].get_legend_handles_labels(),
+                loc="outside upper center",
+                ncols=2,
+                frameon=False,
+            )
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
@@ -55,7 +58,7 @@ def _draw_cases(axes: Axes, results: list[Result], value: Callable[[Result], flo
         rows = [row for row in results if row["contestant"] == name and "seconds" in row]
         places = [cases.index(row["case"]) + width * (number - (len(names) - 1) / 2) for row in rows]
         bars = axes.bar(places, [value(row) for row in rows], width, color=colour, label=name)
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=8)
+        axes.bar_label(bars, fmt="{:.2g}", fontsize=8)
     axes.set_xticks(range(len(cases)), labels=[case.replace("/", "\n") for case in cases])
     axes.set_title(title)
 
@@ -68,8 +71,8 @@ def _draw_stages(axes: Axes, stages: list[Result], value: Callable[[Result], flo
         rows = [row for row in stages if row["dtype"] == dtype and "seconds" in row]
         places = [row["tricks"] + height * (number - (len(dtypes) - 1) / 2) for row in rows]
         bars = axes.barh(places, [value(row) for row in rows], height, color=colour, label=dtype)
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=8, padding=2)
+        axes.bar_label(bars, fmt="{:.2g}", fontsize=8, padding=2)
     labels = [trick.split(":")[0] if not number else f"+ {trick}" for number, trick in enumerate(tricks)]
     axes.set_yticks(range(len(tricks)), labels=labels)
-    axes.invert_yaxis()
-    axes.set_title(f"a step, each with one trick more: {title}")
+    axes.set_ylim(len(tricks) - 0.5, -0.5)
+    axes.set_title(title)
