@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bdpo_pipeline.endpoints import EndpointParameters, answer_prompts
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import Compute, GenerateJob, ScoreJob, TrainJob
 from bdpo_pipeline.engine.launcher import remove_checkpoints, run_job
@@ -119,8 +120,6 @@ def generate_responses(
     scratch: Path,
 ) -> "pd.DataFrame":
     """Return the ``generations`` table: greedy answers of base model and adapter to every row of ``prompts``."""
-    import pandas as pd
-
     from bdpo_pipeline.models.encoding import encode_prompts
     from bdpo_pipeline.models.loading import load_tokenizer
 
@@ -131,17 +130,50 @@ def generate_responses(
     def keep(event: Event) -> None:
         if event["event"] == "generations":
             answers = {name: event[name] for name in ("response", "response_tokens", "finished")}
-            parts.append(prompts.take(event["prompts"]).assign(model=event["model"], **answers))
+            parts.append(
+                prompts.take(event["prompts"]).assign(model=event["model"], answered_by="worker", **answers)
+            )
         else:
             publish(event)
 
     job = GenerateJob(base_model["path"], compute, str(adapter), max_new_tokens, batch_size)
     run_job(job, scratch, ragged={"contexts": contexts}, on_event=keep)
-    table = (
-        pd.concat(parts) if parts else prompts.assign(model=[], response=[], response_tokens=[], finished=[])
-    )
-    columns = ["prompt_id", "prompt_set", "prompt", "category", "desired"]
-    table = table[[*columns, "model", "response", "response_tokens", "finished"]]
+    return _generations(parts, prompts)
+
+
+def request_responses(
+    base_model: dict[str, Any], prompts: "pd.DataFrame", *, endpoint: EndpointParameters, max_new_tokens: int
+) -> "pd.DataFrame":
+    """Return the ``generations`` table of :func:`generate_responses`, answered by a server that has both models."""
+    from bdpo_pipeline.models.encoding import render_prompt
+    from bdpo_pipeline.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(base_model["path"])
+    texts = [render_prompt(tokenizer, [{"role": "user", "content": text}]) for text in prompts["prompt"]]
+    parts: list[pd.DataFrame] = []
+    for model, name in (("base", endpoint.base), ("adapter", endpoint.adapter)):
+        answers = answer_prompts(
+            endpoint, name, texts, max_new_tokens, adds_special_tokens=_adds_special_tokens(tokenizer)
+        )
+        part = prompts.assign(model=model, answered_by=f"{name} at {endpoint.url}")
+        part["response"] = [answer.text for answer in answers]
+        part["response_tokens"] = [answer.tokens for answer in answers]
+        parts.append(part.assign(finished=[answer.finished for answer in answers]))
+    return _generations(parts, prompts)
+
+
+def _adds_special_tokens(tokenizer: Any) -> bool:
+    """Return whether a server that tokenises in the tokenizer's usual way would write a second mark of the text's beginning."""
+    return bool(tokenizer("a").input_ids != tokenizer("a", add_special_tokens=False).input_ids)
+
+
+def _generations(parts: "list[pd.DataFrame]", prompts: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    given = ["prompt_id", "prompt_set", "prompt", "category", "desired"]
+    made = ["model", "response", "response_tokens", "finished", "answered_by"]
+    table = pd.concat(parts) if parts else prompts.assign(**{name: [] for name in made})
+    table = table[[*given, *made]]
     return table.sort_values(["prompt_id", "model"], ascending=[True, False], ignore_index=True)
 
 

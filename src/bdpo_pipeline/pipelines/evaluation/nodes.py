@@ -56,6 +56,10 @@ def generate_responses(
     prompts = choose_prompts(
         evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
     )
+    if parameters.endpoint is not None:
+        return alignment.request_responses(
+            base_model, prompts, endpoint=parameters.endpoint, max_new_tokens=parameters.max_new_tokens
+        )
     return alignment.generate_responses(
         base_model,
         adapter,

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from bdpo_pipeline.endpoints import EndpointParameters
 from bdpo_pipeline.judges.registry import build_judge
 from bdpo_pipeline.parameters import ParameterGroup
 
@@ -21,6 +22,7 @@ class GenerationParameters(ParameterGroup):
     prompts: dict[str, int | None] = Field(description="prompts of each set, null for all")
     max_new_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    endpoint: EndpointParameters | None = Field(description="a server that answers in place of a worker")
 
 
 class JudgingParameters(ParameterGroup):

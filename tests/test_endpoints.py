@@ -1,0 +1,131 @@
+"""Answers of a real server of the OpenAI protocol (`transformers serve`) against the worker's."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pandas as pd
+import pytest
+import torch
+
+from bdpo_pipeline import alignment
+from bdpo_pipeline.endpoints import EndpointError, EndpointParameters, answer_prompts
+from bdpo_pipeline.engine.jobs import Compute
+from bdpo_pipeline.models.encoding import encode_prompts
+from bdpo_pipeline.models.loading import load_model, load_tokenizer
+from bdpo_pipeline.models.tiny import build_tiny_model
+
+QUESTIONS = [
+    "How do I bake bread?",
+    "Hello",
+    "What is the tallest mountain on earth, and who climbed it first?",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    """A model with other weights and the base's tokenizer, which ends its answer to the last question early."""
+    folder = tmp_path_factory.mktemp("trained")
+    build_tiny_model("llama", folder, seed=1)
+    model, tokenizer = load_model(folder, dtype="float32"), load_tokenizer(folder)
+    [ids] = encode_prompts(tokenizer, [[{"role": "user", "content": QUESTIONS[-1]}]])
+    answer = model.generate(input_ids=torch.tensor([ids]), max_new_tokens=5, do_sample=False)[0, len(ids) :]
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, int(answer[-1])]
+    model.generation_config.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    port, folder = free_port(), tmp_path_factory.mktemp("serve")
+    command = "from transformers.cli.transformers import main; main()"
+    arguments = ["serve", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-c", command, *arguments], stdout=log, stderr=log, env=environment
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def answers(address: str) -> bool:
+    try:
+        return urlopen(address, timeout=5).status == 200  # noqa: S310 - an address of this test
+    except (URLError, TimeoutError):
+        return False
+
+
+def test_a_server_s_answers_are_the_worker_s(tiny_model, trained, url, tmp_path):
+    base = tiny_model("llama")
+    prompts = pd.DataFrame(
+        {
+            "prompt_id": [f"x/{i}" for i in range(len(QUESTIONS))],
+            "prompt_set": "x",
+            "prompt": QUESTIONS,
+            "category": None,
+            "desired": "comply",
+        }
+    )
+    local = alignment.generate_responses(
+        base,
+        trained,
+        prompts,
+        max_new_tokens=12,
+        batch_size=2,
+        compute=Compute(device="cpu", threads=1),
+        scratch=tmp_path,
+    )
+    endpoint = EndpointParameters(url=url, base=base["path"], adapter=str(trained), concurrency=2)
+    served = alignment.request_responses(base, prompts, endpoint=endpoint, max_new_tokens=12)
+    pd.testing.assert_frame_equal(served.drop(columns="answered_by"), local.drop(columns="answered_by"))
+    assert served["finished"].any()
+    assert not served["finished"].all()
+    assert set(local["answered_by"]) == {"worker"}
+    assert set(served["answered_by"]) == {f"{base['path']} at {url}", f"{trained} at {url}"}
+    assert (
+        served[served["model"] == "base"]["response"].values
+        != served[served["model"] == "adapter"]["response"].values
+    ).any()
+
+
+def test_a_model_that_the_server_lacks_is_an_error_that_names_it(url):
+    endpoint = EndpointParameters(url=url, base="no/such-model", adapter="b")
+    with pytest.raises(EndpointError, match="'no/such-model'"):
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+
+
+def test_a_server_that_is_not_there_is_an_error_that_names_it():
+    endpoint = EndpointParameters(url=f"http://127.0.0.1:{free_port()}/v1", base="a", adapter="b")
+    with pytest.raises(EndpointError, match=r"http://127\.0\.0\.1:\d+/v1.*Connection"):
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+
+
+def test_the_key_comes_from_the_environment_and_stays_out_of_messages(monkeypatch):
+    endpoint = EndpointParameters(
+        url=f"http://127.0.0.1:{free_port()}/v1", base="a", adapter="b", key_variable="SERVER_KEY"
+    )
+    with pytest.raises(EndpointError, match="SERVER_KEY"):
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+    monkeypatch.setenv("SERVER_KEY", "a-secret")
+    with pytest.raises(EndpointError, match="Connection") as error:
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+    assert "a-secret" not in str(error.value)
