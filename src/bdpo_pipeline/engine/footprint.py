@@ -27,7 +27,7 @@ def peak_bytes(model: nn.Module, run: Callable[[], Tensor], device: torch.device
         learning: whether there is a backward pass.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.train(learning)
     try:
         with mode, torch.random.fork_rng(devices=[]), torch.set_grad_enabled(learning):
@@ -40,7 +40,8 @@ def peak_bytes(model: nn.Module, run: Callable[[], Tensor], device: torch.device
                 if learning:
                     outcome.sum().backward()
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     return count.peak
 
 
