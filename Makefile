@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 KEDRO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: run test lint viz mlflow bench clean
+.PHONY: run test lint viz mlflow bench bench-gpu clean
 
 run: $(VENV)/.runtime
 	$(BIN)/kedro run $(KEDRO_ARGS)
@@ -34,6 +34,10 @@ lint: $(VENV)/.development
 bench: $(VENV)/.development $(VENV)-trl-1.9.2/.ready
 	$(BIN)/python benchmarks/training/compare.py --tokens-per-batch 1024 --trl $(VENV)-trl-1.9.2/bin/python $(BIN)/python $(BENCH_ARGS)
 	$(BIN)/python benchmarks/reference/compare.py --tokens-per-batch 1024
+
+# The same on a machine with an NVIDIA GPU, with its ways to attend.
+bench-gpu: $(VENV)/.development
+	PYTHON=$(BIN)/python benchmarks/gpu/run.sh
 
 $(VENV)-trl-%/.ready: constraints.txt
 	$(PYTHON) -m venv $(VENV)-trl-$*

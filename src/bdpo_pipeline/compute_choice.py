@@ -86,7 +86,7 @@ def choose_dtype(asked: str, device: str, root: Path = Path("/")) -> Choice:
         return Choice(asked, "as given")
     if device == "cuda":
         return _dtype_of_gpus(query_gpus())
-    reason = "on a CPU, rounding the weights to bfloat16 moves log-probs by more than the log-ratios of early training"
+    reason = "on a CPU, computing in bfloat16 moves log-probs by more than the log-ratios of early training"
     flags = _bfloat16_flags(root / _CPU_INFO)
     if flags:
         reason += (

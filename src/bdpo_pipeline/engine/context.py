@@ -17,6 +17,8 @@ from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.engine.tokens import load_tokens
 
 T = TypeVar("T")
+# What the engine's own sums of gradients and shards of weights are made for.
+_OURS = ("NO", "MULTI_CPU", "MULTI_GPU")
 _PROGRESS_EVERY_SECONDS = 1.0
 
 
@@ -105,7 +107,7 @@ def start_accelerator(compute: Compute) -> Accelerator:
     """Set threads and device of this process and join the others.
 
     Raises:
-        LaunchMismatchError: another number of processes runs than was asked for, or the device is not there.
+        LaunchMismatchError: another number or kind of processes runs than was asked for, or the device is not there.
     """
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
@@ -116,6 +118,11 @@ def start_accelerator(compute: Compute) -> Accelerator:
     accelerator = Accelerator(cpu=compute.device == "cpu")
     # The same bits for the same job on a CPU; an operation that cannot promise that raises. Attention on a GPU cannot.
     torch.use_deterministic_algorithms(accelerator.device.type == "cpu")
+    if accelerator.distributed_type.value not in _OURS:
+        raise LaunchMismatchError(
+            f"Accelerate started {accelerator.distributed_type.value}, by its own settings or the environment; the engine spreads weights "
+            "itself: take these settings away and set compute.sharding"
+        )
     if accelerator.num_processes != compute.processes:
         raise LaunchMismatchError(
             f"compute.processes asks for {compute.processes} processes and {accelerator.num_processes} run"

@@ -91,8 +91,9 @@ def check_supported(model: nn.Module, device: torch.device, rows: Sequence[Row])
         ours = response_logps(model, batch)
         with usual_attention(base_model(model)):
             theirs = torch.stack([_plain_logp(model, ids, 3) for ids in whole])
-    # Wide enough for bf16, narrow enough for any cap or scale on the logits.
-    if not torch.allclose(ours, theirs, rtol=2e-2, atol=2e-2):
+    # Wide enough for rounding, narrow enough for any cap or scale on the logits: in bf16 a sound model was seen to be 2.2 % off.
+    tolerance = 1e-3 if base_model(model).dtype == torch.float32 else 5e-2
+    if not torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance):
         raise UnsupportedModelError(
             f"log-probs of {config.model_type} through the engine's layout are {ours.tolist()}, through its own forward pass "
             f"{theirs.tolist()}: this architecture changes its logits or its mask in a way that the engine does not reproduce"

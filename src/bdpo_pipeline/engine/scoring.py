@@ -1,5 +1,6 @@
 """The scoring task: log-probs of responses without gradients, for reference and evaluation passes."""
 
+import time
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import ScoreJob
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
-from bdpo_pipeline.engine.logps import check_supported, response_logps
+from bdpo_pipeline.engine.logps import base_model, check_supported, response_logps
 from bdpo_pipeline.engine.lora import fuse_lora
 from bdpo_pipeline.models.adapters import load_policy
 
@@ -33,10 +34,11 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
         return response_logps(model, build_batch([apart[i] for i in numbers]).to(context.device))
 
     tokens = choose_places(job.compute, context, model, apart, observe, learning=False)
-    members = _group_by_context(response_context, ids, tokens)
+    members = group_by_context(response_context, ids, tokens)
     rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
     batches = context.share(plan_batches(rows, tokens))
     passes = 0
+    start, start_cpu = time.monotonic(), time.process_time()
     with (
         torch.inference_mode(),
         context.progress("score", sum(len(members[i][1]) for b in batches for i in b)) as advance,
@@ -47,11 +49,17 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
             context.emit({"event": "scores", "responses": responses, "logps": logps.double().tolist()})
             advance(len(responses))
             passes += 1
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
     total = torch.tensor(passes, device=context.device)
-    return {"forward_passes": int(context.accelerator.reduce(total, "sum"))}
+    return {
+        "forward_passes": int(context.accelerator.reduce(total, "sum")),
+        "attention": base_model(model).config._attn_implementation,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
 
 
-def _group_by_context(
+def group_by_context(
     response_context: list[int], ids: dict[str, list[list[int]]], tokens_per_batch: int
 ) -> list[tuple[int, list[int]]]:
     """Return (context, its responses) groups whose rows stay within the bound where a single response does."""

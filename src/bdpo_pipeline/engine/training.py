@@ -130,6 +130,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         "step_0_loss": state.history[0]["loss"],
         "trainable_parameters": sum(p.numel() for p in weights.parameters),
         "weights_held": held,
+        "attention": base_model(policy).config._attn_implementation,
         "training_pairs": len(training),
         "validation_pairs": len(validation),
         "resumed_from_step": resumed_from,
