@@ -120,8 +120,8 @@ def start_accelerator(compute: Compute) -> Accelerator:
     torch.use_deterministic_algorithms(accelerator.device.type == "cpu")
     if accelerator.distributed_type.value not in _OURS:
         raise LaunchMismatchError(
-            f"Accelerate started {accelerator.distributed_type.value}, by its own settings or the environment; the engine spreads weights "
-            "itself: take these settings away and set compute.sharding"
+            f"Accelerate started {accelerator.distributed_type.value}, by its own settings or the environment; the engine spreads "
+            "weights itself: take these settings away and set compute.sharding"
         )
     if accelerator.num_processes != compute.processes:
         raise LaunchMismatchError(
