@@ -96,3 +96,18 @@ def test_activation_checkpointing_takes_less(model):
     policy.get_base_model().activation_checkpointing_enable()
     policy.enable_input_require_grads()
     assert peak_bytes(policy, passes(policy, ROWS), CPU, learning=True) < 0.8 * plain
+
+
+def test_quantised_weights_are_unpacked_one_at_a_time_and_stay_packed(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    # As wide as a block of weights that share a scale.
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=300, **shape)).save_pretrained(tmp_path)
+    packed, plain = (with_lora(load_model(tmp_path, dtype="float32", quantisation=q)) for q in ("nf4", None))
+    before = [value.detach().clone() for value in packed.parameters()]
+    taken = peak_bytes(packed, passes(packed, ROWS), CPU, learning=True)
+    assert taken > 0.8 * peak_bytes(plain, passes(plain, ROWS), CPU, learning=True)
+    assert all(torch.equal(a, b) for a, b in zip(before, packed.parameters(), strict=True))
+    assert torch.isfinite(passes(packed, ROWS)()).all()

@@ -21,7 +21,7 @@ from bdpo_pipeline.engine.memory import GB, find_budget
 ENOUGH_PLACES = {"cpu": 2048, "cuda": 32768}
 # What is taken from the system beside what tensors take at once: a CPU's allocator keeps gaps between them, more with each pass
 # (1.2 of it after one pass, 1.65 after a few, SmolLM2 on glibc), and a GPU's rounds up.
-_OVERHEAD = {"cpu": 1.7, "cuda": 1.15}
+OVERHEAD = {"cpu": 1.7, "cuda": 1.15}
 # Passes up to this size are run through for their memory; what larger ones take is in proportion.
 _MEASURED_PLACES = 4096
 _FILE = "layout.json"
@@ -148,7 +148,7 @@ def _fit(
     while True:
         numbers = longest_rows(rows, places)
         tensors = peak_bytes(model, partial(observe, numbers), device, learning=learning)
-        taken = _OVERHEAD[device.type] * tensors
+        taken = OVERHEAD[device.type] * tensors
         if taken <= room:
             break
         if len(numbers) == 1:

@@ -6,12 +6,15 @@ whose weights are nowhere (on the meta device), too. What kernels allocate insid
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -30,15 +33,18 @@ def peak_bytes(model: nn.Module, run: Callable[[], Tensor], device: torch.device
     modes = {module: module.training for module in model.modules()}
     model.train(learning)
     try:
-        with mode, torch.random.fork_rng(devices=[]), torch.set_grad_enabled(learning):
+        with (
+            mode,
+            torch.random.fork_rng(devices=[]),
+            torch.set_grad_enabled(learning),
+            _unpacking(model),
+        ):
             weights = _without_content(model, device)
             count = _Count(weights.values())
             with count:
-                outcome: Tensor = functional_call(
-                    _Pass(model, run), {f"model.{k}": v for k, v in weights.items()}
+                functional_call(
+                    _Pass(model, run), {f"model.{name}": value for name, value in weights.items()}
                 )
-                if learning:
-                    outcome.sum().backward()
     finally:
         for module, training in modes.items():
             module.training = training
@@ -53,8 +59,11 @@ class _Pass(nn.Module):
         self.model = model
         self._run = run
 
-    def forward(self) -> Tensor:
-        return self._run()
+    def forward(self) -> None:
+        outcome = self._run()
+        if torch.is_grad_enabled():
+            # Within the call: activation checkpointing computes with the weights again.
+            outcome.sum().backward()
 
 
 def _without_content(model: nn.Module, device: torch.device) -> dict[str, Tensor]:
@@ -75,6 +84,42 @@ def _without_content(model: nn.Module, device: torch.device) -> dict[str, Tensor
 
 def _drop_gradient(weight: Tensor) -> None:
     weight.grad = None
+
+
+class _UnpackedLinear(torch.autograd.Function):
+    """A linear layer of quantised weights, which are unpacked in either pass and kept in neither."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, outputs: int) -> Tensor:
+        ctx.inputs = x.shape[-1]
+        return x @ x.new_empty(ctx.inputs, outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient @ gradient.new_empty(gradient.shape[-1], ctx.inputs), None
+
+
+@contextmanager
+def _unpacking(model: nn.Module) -> Iterator[None]:
+    """Let quantised layers take what they take without touching their weights, which kernels may repack when they first meet them."""
+    # A layer's own weight: an adapter's layer shows that of the layer below it, too.
+    quantised: list[Any] = [
+        module for module in model.modules() if hasattr(module._parameters.get("weight"), "quant_state")
+    ]
+    for module in quantised:
+        module.forward = partial(_forward_unpacked, module)
+    try:
+        yield
+    finally:
+        for module in quantised:
+            del module.forward
+
+
+def _forward_unpacked(module: Any, x: Tensor) -> Tensor:
+    dtype = module.compute_dtype or x.dtype
+    computed: Tensor = _UnpackedLinear.apply(x.to(dtype), module.out_features)  # type: ignore[no-untyped-call]
+    return computed.to(x.dtype)
 
 
 class _Count(TorchDispatchMode):
