@@ -150,9 +150,16 @@ def test_four_bit_weights_cannot_be_trained(job):
         with_compute(job(lora=None), quantisation="nf4")
 
 
-def test_an_objective_that_differentiates_twice_refuses_sharded_weights(train, job):
-    with pytest.raises(WorkerError, match=r"wdpo differentiates twice.*compute\.sharding to null"):
-        train(with_compute(job(objective="wdpo", options={}), **SHARDED))
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (SHARDED, "sharding to null"),
+        ({"activation_checkpointing": True}, "activation_checkpointing to false"),
+    ],
+)
+def test_an_objective_that_differentiates_twice_says_what_it_cannot_do(train, job, change, remedy):
+    with pytest.raises(WorkerError, match=rf"wdpo differentiates twice.*compute\.{remedy}"):
+        train(with_compute(job(objective="wdpo", options={}), **change))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from bdpo_pipeline.engine.trained import save_trained
 from bdpo_pipeline.engine.weights import TrainedWeights
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
-from bdpo_pipeline.objectives import BoundObjective, Need, bind_objective
+from bdpo_pipeline.objectives import Need, bind_objective
 
 
 class DivergedError(RuntimeError):
@@ -33,6 +33,8 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     """Train, going on from the job's newest checkpoint if there is one; what was trained is saved as ``adapter/``."""
     data = load_pairs(context)
     objective = bind_objective(job.objective, job.options)
+    if Need.SENSITIVITY in objective.needs:
+        _check_differentiated_twice(job)
     training, validation = data.training, data.validation
     policy = _load_policy(job)
     if Need.SENSITIVITY not in objective.needs:
@@ -40,9 +42,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     if job.compute.activation_checkpointing:
         base_model(policy).activation_checkpointing_enable()
     in_step = job.compute.sharding is not None
-    if in_step:
-        _check_shardable(job, objective)
-    else:
+    if not in_step:
         policy.to(context.device)
     check_supported(policy, torch.device("cpu") if in_step else context.device, data.rows)
     scorer, held = ResponseScorer(policy), 1.0
@@ -148,10 +148,14 @@ def _load_policy(job: TrainJob) -> torch.nn.Module:
     return add_lora(model, **asdict(job.lora), seed=job.seeds["adapter"])
 
 
-def _check_shardable(job: TrainJob, objective: BoundObjective) -> None:
-    if Need.SENSITIVITY in objective.needs:
+def _check_differentiated_twice(job: TrainJob) -> None:
+    asked = {
+        "sharding to null": job.compute.sharding is not None,
+        "activation_checkpointing to false": job.compute.activation_checkpointing,
+    }
+    for remedy in (remedy for remedy, is_asked in asked.items() if is_asked):
         raise ValueError(
-            f"the objective {job.objective} differentiates twice, which sharded weights do not allow: set compute.sharding to null"
+            f"the objective {job.objective} differentiates twice, which this does not allow: set compute.{remedy}"
         )
 
 
