@@ -19,9 +19,9 @@ from bdpo_pipeline.engine.memory import GB, find_budget
 
 # Beyond these, time per place no longer falls.
 ENOUGH_PLACES = {"cpu": 2048, "cuda": 32768}
-# What is taken from the system beside what tensors take at once: a CPU's allocator keeps gaps between them, more with each pass
-# (1.2 of it after one pass, 1.65 after a few, SmolLM2 on glibc), and a GPU's rounds up.
-OVERHEAD = {"cpu": 1.7, "cuda": 1.15}
+# What is taken from the system for what tensors take at once. On a CPU the allocator keeps gaps between blocks, more with each pass: 1.2
+# after one, 1.6 to 1.8 after a few (fp32, glibc). A GPU's rounds up.
+OVERHEAD = {"cpu": 2.0, "cuda": 1.15}
 # Passes up to this size are run through for their memory; what larger ones take is in proportion.
 _MEASURED_PLACES = 4096
 _FILE = "layout.json"
@@ -136,32 +136,40 @@ def _fit(
     learning: bool,
 ) -> Layout:
     device = context.device
-    sharded_over = compute.processes if compute.sharding else 1
+
+    def measure(places: int) -> float:
+        numbers = longest_rows(rows, places)
+        tensors = peak_bytes(model, partial(observe, numbers), device, learning=learning)
+        found = sum(rows[number].tokens for number in numbers)
+        # Other rows may fill the places better than the longest do.
+        filled = 1.0 if len(numbers) == len(rows) else max(places / found, 1.0)
+        return OVERHEAD[device.type] * tensors * filled
+
+    enough = ENOUGH_PLACES[device.type]
+    places = min(enough, _MEASURED_PLACES)
+    # Before memory is looked at, as running a pass without content loads code that stays.
+    taken = measure(places)
     budget = find_budget(compute.memory_gb, device, context.local_processes)
+    sharded_over = compute.processes if compute.sharding else 1
     held = sum(p.numel() * p.element_size() for p in model.parameters() if p.device.type == device.type)
     # Of what this process holds now, all but the weights stays; these will be what a step needs of them.
     resting = budget.used - held + resting_bytes(model, learning=learning, sharded_over=sharded_over)
     resting += gathered_bytes(model, learning=learning) if sharded_over > 1 else 0
     room = budget.total - resting
-    enough = ENOUGH_PLACES[device.type]
-    places = min(enough, _MEASURED_PLACES)
-    while True:
-        numbers = longest_rows(rows, places)
-        tensors = peak_bytes(model, partial(observe, numbers), device, learning=learning)
-        taken = OVERHEAD[device.type] * tensors
-        if taken <= room:
-            break
-        if len(numbers) == 1:
-            raise BudgetError(_too_long(rows[numbers[0]].tokens, taken, resting, budget.total, budget.reason))
+    longest = max(row.tokens for row in rows)
+    while taken > room:
+        if places <= longest:
+            raise BudgetError(_too_long(longest, taken, resting, budget.total, budget.reason))
         places //= 2
-    found = sum(rows[number].tokens for number in numbers)
-    while places < enough and 2 * places * taken / found <= room:
+        taken = measure(places)
+    measured = places
+    while places < enough and 2 * places * taken / measured <= room:
         places *= 2
-    expected = int(resting + taken * max(places / found, 1))
+    expected = int(resting + taken * places / measured)
     what = "forward and backward pass" if learning else "forward pass"
     reason = (
         f"{budget.total / GB:.2f} GB a process ({budget.reason}), {resting / GB:.2f} GB of them for the process, its weights and what "
-        f"training keeps of each; a {what} over {found} places takes {taken / GB:.2f} GB"
+        f"training keeps of each; a {what} over {measured} places takes {taken / GB:.2f} GB"
     )
     if places == enough:
         reason += f"; more than {enough} make nothing faster"
