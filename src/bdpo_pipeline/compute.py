@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bdpo_pipeline.compute_choice import resolve
-from bdpo_pipeline.engine.jobs import Compute
+from bdpo_pipeline.engine.jobs import Compute, check_together
 from bdpo_pipeline.parameters import ParameterGroup
 
 
@@ -25,6 +25,11 @@ class ComputeParameters(ParameterGroup):
     accelerate_config: str | None = None
     scratch: Path
     reference_cache: Path
+
+    @model_validator(mode="after")
+    def _check(self) -> "ComputeParameters":
+        check_together(self.processes, self.sharding, self.quantisation)
+        return self
 
     def for_engine(self) -> Compute:
         """Return what the engine is told: device and dtype are decided here, the memory budget by the worker."""

@@ -16,7 +16,8 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 _NVIDIA_DEVICE = "dev/nvidiactl"
 _CPU_INFO = "proc/cpuinfo"
-_QUERY = ("nvidia-smi", "--query-gpu=compute_cap,memory.total", "--format=csv,noheader,nounits")
+_QUERY = ("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader,nounits")
+_QUERY_SECONDS = 60
 # Ampere, the first with bfloat16 in its matrix units.
 _BFLOAT16_CAPABILITY = 8.0
 _BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -32,14 +33,6 @@ class Choice:
 
     value: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU: CUDA compute capability, and memory in GB."""
-
-    capability: float
-    memory_gb: float
 
 
 @cache
@@ -85,7 +78,7 @@ def choose_dtype(asked: str, device: str, root: Path = Path("/")) -> Choice:
     if asked != "auto":
         return Choice(asked, "as given")
     if device == "cuda":
-        return _dtype_of_gpus(query_gpus())
+        return _dtype_of_gpus(query_capabilities())
     reason = "on a CPU, computing in bfloat16 moves log-probs by more than the log-ratios of early training"
     flags = _bfloat16_flags(root / _CPU_INFO)
     if flags:
@@ -96,8 +89,8 @@ def choose_dtype(asked: str, device: str, root: Path = Path("/")) -> Choice:
     return Choice("float32", reason)
 
 
-def query_gpus() -> list[Gpu]:
-    """Ask the driver for the machine's GPUs.
+def query_capabilities() -> list[float]:
+    """Ask the driver for the CUDA compute capability of each of the machine's GPUs.
 
     Raises:
         UnknownGpuError: it cannot be asked, or its answer is not understood.
@@ -105,28 +98,28 @@ def query_gpus() -> list[Gpu]:
     remedy = "set compute.dtype to bfloat16 (Ampere and later) or float32, or compute.device to cpu"
     if shutil.which(_QUERY[0]) is None:
         raise UnknownGpuError(f"{_QUERY[0]} is not on PATH, so the GPU's precision is not known: {remedy}")
-    asked = subprocess.run(_QUERY, capture_output=True, text=True, check=False, timeout=60)
+    try:
+        asked = subprocess.run(_QUERY, capture_output=True, text=True, check=False, timeout=_QUERY_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise UnknownGpuError(
+            f"`{' '.join(_QUERY)}` gave no answer in {_QUERY_SECONDS} seconds: {remedy}"
+        ) from error
     try:
         if asked.returncode != 0:
             raise ValueError(f"exit code {asked.returncode}")
-        gpus = [_gpu(line) for line in asked.stdout.splitlines() if line.strip()]
-        if not gpus:
+        capabilities = [float(line) for line in asked.stdout.splitlines() if line.strip()]
+        if not capabilities:
             raise ValueError("no GPU listed")
     except ValueError as error:
         said = (asked.stdout + asked.stderr).strip()[-500:]
         raise UnknownGpuError(f"`{' '.join(_QUERY)}` failed ({error}): {said!r}. {remedy}") from error
-    return gpus
+    return capabilities
 
 
-def _gpu(line: str) -> Gpu:
-    capability, mebibytes = line.split(",")
-    return Gpu(float(capability), float(mebibytes) * 2**20 / 1e9)
-
-
-def _dtype_of_gpus(gpus: list[Gpu]) -> Choice:
-    least = min(gpus, key=lambda gpu: gpu.capability)
-    what = f"{len(gpus)} GPU(s), the least with compute capability {least.capability} and {least.memory_gb:.0f} GB"
-    if least.capability >= _BFLOAT16_CAPABILITY:
+def _dtype_of_gpus(capabilities: list[float]) -> Choice:
+    least = min(capabilities)
+    what = f"{len(capabilities)} GPU(s), the least with compute capability {least}"
+    if least >= _BFLOAT16_CAPABILITY:
         return Choice("bfloat16", f"{what}: {_BFLOAT16_CAPABILITY} and above multiply in bfloat16")
     return Choice("float32", f"{what}: below {_BFLOAT16_CAPABILITY} there is no bfloat16 in the matrix units")
 

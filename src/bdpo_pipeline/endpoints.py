@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _RETRIES = 5
+_LIST_SECONDS = 10.0
 
 
 class EndpointError(RuntimeError):
@@ -76,8 +77,9 @@ def answer_prompts(
         requests = [pool.submit(ask, prompt) for prompt in prompts]
         try:
             return [request.result() for request in requests]
-        except EndpointError:
-            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            # An interrupt as well: what waits is not asked any more.
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
@@ -117,6 +119,10 @@ def _ask(
             f"{endpoint.url} gave no answer of the model {model!r}: {type(error).__name__}: {error}. "
             f"{_offered(client)}Check generation.endpoint and the server's log"
         ) from error
+    if len(found.choices) != 1:
+        raise EndpointError(
+            f"{endpoint.url} gave {len(found.choices)} answers of the model {model!r}, not one"
+        )
     [choice] = found.choices
     if found.usage is None or choice.finish_reason not in ("stop", "length"):
         raise EndpointError(
@@ -131,7 +137,9 @@ def _offered(client: "OpenAI") -> str:
     from openai import OpenAIError
 
     try:
-        names = [model.id for model in client.with_options(max_retries=0).models.list()]
+        names = [
+            model.id for model in client.with_options(max_retries=0, timeout=_LIST_SECONDS).models.list()
+        ]
     except OpenAIError:
         return ""
     return f"It has the models {', '.join(names)}. "

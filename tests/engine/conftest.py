@@ -12,6 +12,20 @@ from bdpo_pipeline.engine.jobs import Compute, LoraSpec, OptimiserSpec, TrainJob
 from bdpo_pipeline.engine.launcher import run_job
 
 VOCABULARY = 250
+# Comprehension followed, and coefficients from the policy in each step.
+FOLLOWED = {
+    "normalise": "token",
+    "online": True,
+    "reverse": False,
+    "weighting": {
+        "setting": "bw_only",
+        "weighting": "inverse",
+        "scale": "harmonic",
+        "floor": 0.01,
+        "clip": [0.1, 0.9],
+    },
+    "constants": {"tau": 0.4, "mean_harmonic": 0.3, "mean_inverse_harmonic": 5.0},
+}
 
 
 def random_ids(generator: np.random.Generator, low: int, high: int) -> list[int]:

@@ -15,6 +15,8 @@ from transformers import AutoModelForCausalLM
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec, OptimiserSpec
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 
+from .conftest import FOLLOWED
+
 ALL_WEIGHTS = {"lora": None, "optimiser": OptimiserSpec(1e-3, 0.0, 0.1, "cosine", 1.0)}
 SHARDED = {"processes": 2, "sharding": "fsdp2"}
 # Steps of three pairs over two processes: uneven shards, and a last step of an epoch in which one process has no pair.
@@ -62,6 +64,7 @@ def test_all_weights_are_trained_and_load_like_any_model(train, job, tiny_model)
     moved = [name for name, p in model.named_parameters() if not torch.equal(p, base.state_dict()[name])]
     assert len(moved) == len(list(base.parameters()))
     assert result["trainable_parameters"] == sum(p.numel() for p in base.parameters())
+    assert model.config.use_cache
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,26 @@ def test_how_it_is_computed_changes_nothing(train, wanted, plainly, change):
 def test_sharded_weights_agree_where_a_step_is_two_passes(train, job, objective):
     wanted = job(objective=objective, options={}, **ALL_WEIGHTS, **UNEVEN, epochs=1)
     assert_same(train(wanted), train(with_compute(wanted, **SHARDED)))
+
+
+def test_sharded_weights_agree_where_comprehension_is_followed(pairs, job, tmp_path):
+    # A pass with gradients, one without, and then the backward pass of the first.
+    wanted = job(**ALL_WEIGHTS, **UNEVEN, epochs=1, comprehension=FOLLOWED)
+    ragged = pairs.ragged | {"marginal_context": [[9, 8, 7]]}
+    sharded = with_compute(wanted, **SHARDED, activation_checkpointing=True)
+    one, other = (run_job(each, tmp_path, ragged=ragged, flat=pairs.flat) for each in (wanted, sharded))
+    assert_same(one, other)
+    assert "comprehension/imbalance" in other[0]["history"][0]
+
+
+def test_sharded_weights_go_back_to_the_best(train, job):
+    # A learning rate at which validation pairs with random labels get worse soon.
+    spec = OptimiserSpec(0.03, 0.0, 0.0, "constant_with_warmup", 10.0)
+    wanted = job(lora=None, optimiser=spec, epochs=6, evaluate_every=1, early_stopping_patience=2)
+    one, other = train(wanted), train(with_compute(wanted, **SHARDED))
+    assert other[0]["stopped_early"]
+    assert other[0]["best_step"] < other[0]["steps"]
+    assert_same(one, other, atol=1e-4)
 
 
 def test_weights_in_bf16_are_stepped_in_fp32_sharded_or_not(train, job):

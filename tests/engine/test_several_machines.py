@@ -50,10 +50,14 @@ def test_two_machines_train_the_adapter_of_one(job, train, tmp_path, worker_pids
     try:
         compute = replace(alone.compute, processes=2, accelerate_config=here)
         result, folder = train(replace(alone, compute=compute))
+        another, _ = train(replace(alone, compute=compute, pairs_per_step=7))
     finally:
         follower.send_signal(signal.SIGTERM)
         said = follower.communicate(timeout=30)[1]
     assert result["processes"] == 2, said
+    assert another["processes"] == 2, said
+    assert said.count(": joined") == 2
+    assert "ended here with exit code 0" in said
     assert folder.name in said
     found = load_file(folder / "adapter" / "adapter_model.safetensors")
     assert_close(found, expected, rtol=0, atol=1e-5)

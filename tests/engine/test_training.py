@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 
+from .conftest import FOLLOWED
+
 HISTORY = ("loss", "rewards/chosen", "rewards/margins", "logps/rejected", "grad_norm")
 
 
@@ -64,21 +66,6 @@ def test_two_processes_with_uneven_shards_train_the_same_adapter(train, job):
     assert two[0]["processes"] == 2
     assert two[0]["distributed_type"] == "MULTI_CPU"
     assert_same_training(one, two, 1e-5)
-
-
-FOLLOWED = {
-    "normalise": "token",
-    "online": True,
-    "reverse": False,
-    "weighting": {
-        "setting": "bw_only",
-        "weighting": "inverse",
-        "scale": "harmonic",
-        "floor": 0.01,
-        "clip": [0.1, 0.9],
-    },
-    "constants": {"tau": 0.4, "mean_harmonic": 0.3, "mean_inverse_harmonic": 5.0},
-}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.footprint import peak_bytes
 from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.engine.layout import Row
-from bdpo_pipeline.engine.logps import decoder_and_head
+from bdpo_pipeline.engine.logps import base_model, decoder_and_head
 from bdpo_pipeline.engine.memory import GB, find_budget
 
 # Beyond these, time per place no longer falls.
@@ -75,17 +75,20 @@ def choose_places(
         BudgetError: the longest row takes more than the budget.
     """
     layout = _stored(context)
+    enough = _enough(model, context.device)
     if layout is None and compute.tokens_per_batch is not None:
         layout = Layout(compute.tokens_per_batch, "as given")
     if layout is None and not rows:
-        layout = Layout(ENOUGH_PLACES[context.device.type], "there is nothing to compute")
+        layout = Layout(enough, "there is nothing to compute")
     if layout is None:
         layout = _fit(compute, context, model, rows, observe, learning=learning)
     places = torch.tensor([layout.tokens_per_batch], device=context.device)
     agreed = int(context.accelerator.gather(places).min())
     if context.accelerator.is_main_process:
         facts = asdict(layout) | {"tokens_per_batch": agreed}
-        (context.folder / _FILE).write_text(json.dumps(facts))
+        partial_file = context.folder / f"{_FILE}.partial"
+        partial_file.write_text(json.dumps(facts))
+        partial_file.replace(context.folder / _FILE)
         if compute.tokens_per_batch is None:
             context.emit({"event": "layout", **facts})
         context.facts.update(facts)
@@ -145,7 +148,7 @@ def _fit(
         filled = 1.0 if len(numbers) == len(rows) else max(places / found, 1.0)
         return OVERHEAD[device.type] * tensors * filled
 
-    enough = ENOUGH_PLACES[device.type]
+    enough = _enough(model, device)
     places = min(enough, _MEASURED_PLACES)
     # Before memory is looked at, as running a pass without content loads code that stays.
     taken = measure(places)
@@ -176,6 +179,12 @@ def _fit(
     return Layout(places, reason, int(budget.total), int(resting), expected)
 
 
+def _enough(model: nn.Module, device: torch.device) -> int:
+    """Return the number of places beyond which nothing is gained; where attention grows with their square, that is soon."""
+    dense = base_model(model).config._attn_implementation == "segments_dense"
+    return min(ENOUGH_PLACES[device.type], _MEASURED_PLACES) if dense else ENOUGH_PLACES[device.type]
+
+
 def gathered_bytes(model: nn.Module, *, learning: bool) -> int:
     """Return a bound on what sharded weights take while they are whole: two layers, and what is in no layer, with gradients."""
     layers = [set(layer.parameters()) for layer in decoder_and_head(model)[0].layers]  # type: ignore[union-attr]
@@ -204,10 +213,11 @@ def _too_long(tokens: int, taken: float, resting: float, total: float, reason: s
 
 
 def _stored(context: WorkerContext) -> Layout | None:
-    """Return what was chosen when the job first ran, as the main process knows it."""
+    """Return what the job's checkpoints were made with, as the main process knows it; without one, the choice is free again."""
     path = context.folder / _FILE
     found: dict[str, Any] = {}
-    if context.accelerator.is_main_process and path.exists():
+    goes_on = path.exists() and any(context.folder.glob("checkpoint-*"))
+    if context.accelerator.is_main_process and goes_on:
         found = json.loads(path.read_text())
     known = torch.tensor([found.get("tokens_per_batch", 0)], device=context.device)
     places = int(broadcast(known))

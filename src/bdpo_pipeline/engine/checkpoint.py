@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.utils import broadcast
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -87,11 +89,11 @@ def load_checkpoint(
     context: WorkerContext, weights: TrainedWeights, optimiser: Optimizer
 ) -> TrainingState | None:
     """Set weights and optimiser to the job's newest checkpoint and return its state; None without one. All processes call."""
-    checkpoints = _checkpoints(context.folder)
-    if not checkpoints:
+    newest = _newest(context)
+    if newest is None:
         return None
-    plain = json.loads((checkpoints[-1] / "state.json").read_text())
-    with safe_open(checkpoints[-1] / "state.safetensors", "pt") as tensors:
+    plain = json.loads((newest / "state.json").read_text())
+    with safe_open(newest / "state.safetensors", "pt") as tensors:
         # Of sharded weights the main process hands out the parts; the others need not read them.
         reads = context.accelerator.is_main_process or not weights.sharded
         weights.restore(_part(tensors, "weights/") if reads else {})
@@ -102,12 +104,22 @@ def load_checkpoint(
             if kind == "optimiser":
                 number, key = int(rest[0]), rest[1]
                 like = weights.parameters[number]
-                value = tensors.get_tensor(name)
-                value = spread(value, like) if value.shape == like.shape else value
+                if tuple(tensors.get_slice(name).get_shape()) == tuple(like.shape):
+                    value = spread(tensors.get_tensor(name) if reads else None, like)
+                else:
+                    value = tensors.get_tensor(name)
                 restored["state"].setdefault(number, {})[key] = value
         best = _part(tensors, "best/") if reads else {}
     optimiser.load_state_dict(restored)
     return TrainingState(**plain, best_weights=best)
+
+
+def _newest(context: WorkerContext) -> Path | None:
+    """Return the checkpoint that the main process sees as the newest: a shared file system may show others an older one."""
+    found = _checkpoints(context.folder)
+    step = int(found[-1].name.removeprefix(_PREFIX)) if found else -1
+    agreed = int(broadcast(torch.tensor([step], device=context.device)))
+    return None if agreed < 0 else context.folder / f"{_PREFIX}{agreed:08d}"
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -6,17 +6,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from bdpo_pipeline.engine.events import Event
 from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.engine.tokens import load_tokens
 
 T = TypeVar("T")
+# How long processes wait for each other: the main one alone writes checkpoints, of a large model for long. A process that fails does
+# not leave them waiting, as the launcher then ends all.
+_PATIENCE = timedelta(hours=2)
 # What the engine's own sums of gradients and shards of weights are made for.
 _OURS = ("NO", "MULTI_CPU", "MULTI_GPU")
 _PROGRESS_EVERY_SECONDS = 1.0
@@ -115,7 +120,8 @@ def start_accelerator(compute: Compute) -> Accelerator:
         raise LaunchMismatchError(
             "compute.device is cuda and torch finds no CUDA device; set compute.device to auto or cpu"
         )
-    accelerator = Accelerator(cpu=compute.device == "cpu")
+    patience = InitProcessGroupKwargs(timeout=_PATIENCE)
+    accelerator = Accelerator(cpu=compute.device == "cpu", kwargs_handlers=[patience])
     # The same bits for the same job on a CPU; an operation that cannot promise that raises. Attention on a GPU cannot.
     torch.use_deterministic_algorithms(accelerator.device.type == "cpu")
     if accelerator.distributed_type.value not in _OURS:

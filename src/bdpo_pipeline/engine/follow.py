@@ -50,15 +50,19 @@ def follow(scratch: Path, accelerate_config: str) -> None:
     """Join every job that runs below ``scratch``, until this process is ended; what it started ends with the job or with it."""
     runs, joined = Runs(scratch), set[str]()
     while True:
-        for mark, folder in runs.look().items():
-            if mark not in joined:
-                joined.add(mark)
-                _join(runs, mark, folder, accelerate_config)
-        time.sleep(_POLL_SECONDS)
+        new = next(((mark, folder) for mark, folder in runs.look().items() if mark not in joined), None)
+        if new is None:
+            time.sleep(_POLL_SECONDS)
+            continue
+        joined.add(new[0])
+        _join(runs, *new, accelerate_config)
 
 
 def _join(runs: Runs, mark: str, folder: Path, accelerate_config: str) -> None:
-    compute = job_from_dict(json.loads((folder / "job.json").read_text())).compute
+    try:
+        compute = job_from_dict(json.loads((folder / "job.json").read_text())).compute
+    except FileNotFoundError:  # it ended just now
+        return
     if compute.accelerate_config is None:
         return
     log = runs.scratch / f"follow-{socket.gethostname()}.log"
@@ -66,7 +70,7 @@ def _join(runs: Runs, mark: str, folder: Path, accelerate_config: str) -> None:
     with started(replace(compute, accelerate_config=accelerate_config), folder, log) as process:
         while process.poll() is None and mark in runs.look():
             time.sleep(_POLL_SECONDS)
-    logger.info("%s: ended", folder.name)
+    logger.info("%s: ended here with exit code %s", folder.name, process.returncode)
 
 
 if __name__ == "__main__":

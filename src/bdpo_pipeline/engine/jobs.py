@@ -9,6 +9,23 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def check_together(processes: int, sharding: str | None, quantisation: str | None) -> None:
+    """Refuse what cannot be combined.
+
+    Raises:
+        ValueError: naming the parameters and what to do.
+    """
+    if sharding is not None and processes == 1:
+        raise ValueError(
+            f"compute.sharding = {sharding} spreads the model over the processes of a job, and compute.processes is 1: raise it, or "
+            "set compute.sharding to null"
+        )
+    if sharding is not None and quantisation is not None:
+        raise ValueError(
+            "compute.sharding and compute.quantisation do not go together: quantised weights are small enough for each process"
+        )
+
+
 @dataclass(frozen=True)
 class Compute:
     """Where and how a worker computes; see ``conf/base/parameters_compute.yml``. None in place of a number leaves it to the worker."""
@@ -26,15 +43,7 @@ class Compute:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
-        if self.sharding is not None and self.processes == 1:
-            raise ValueError(
-                f"compute.sharding = {self.sharding} spreads the model over the processes of a job, and compute.processes is 1: "
-                "raise it, or set compute.sharding to null"
-            )
-        if self.sharding is not None and self.quantisation is not None:
-            raise ValueError(
-                "compute.sharding and compute.quantisation do not go together: quantised weights are small enough for each process"
-            )
+        check_together(self.processes, self.sharding, self.quantisation)
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -43,8 +52,9 @@ class Compute:
 
     @property
     def precision(self) -> str:
-        """The same, as a name."""
-        return self.dtype if self.quantisation is None else f"{self.quantisation}/{self.dtype}"
+        """The same, as a name; in less than fp32 a CPU and a GPU differ by more than rounding of the last digit."""
+        parts = [self.quantisation, self.dtype, None if self.dtype == "float32" else self.device]
+        return "/".join(part for part in parts if part is not None)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 # Files that another machine has written may show late on a shared file system.
 _LATE_SECONDS = 120.0
+# After an error, for what the others have to say.
+_GRACE_SECONDS = 30.0
 _PROGRESS_LOG_SECONDS = 15.0
 
 
@@ -130,6 +132,7 @@ def _follow(
     error: Event | None = None
     logged = time.monotonic()
     ended: float | None = None
+    failed: float | None = None
     complete = 0
     while ended is None or (process.returncode == 0 and complete < processes):
         if ended is None and process.poll() is not None:
@@ -139,7 +142,7 @@ def _follow(
                 complete += 1
                 continue
             if event["event"] == "error":
-                error = error or event
+                error, failed = error or event, failed or time.monotonic()
             elif event["event"] == "progress":
                 done = event["done"] >= event["total"]
                 if done or time.monotonic() - logged >= _PROGRESS_LOG_SECONDS:
@@ -153,6 +156,8 @@ def _follow(
                 f"the job is done and the events of {processes - complete} of its {processes} processes did not arrive in {folder}: "
                 "with several machines, compute.scratch must lie on a file system that they share"
             )
+        if failed is not None and time.monotonic() - failed > _GRACE_SECONDS:
+            return error  # the others, on this machine or another, may wait for the failed one for long
         if ended is None or complete < processes:
             time.sleep(_POLL_SECONDS)
     return error

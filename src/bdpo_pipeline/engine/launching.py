@@ -1,6 +1,7 @@
 """Starting a job's processes on a machine, and ending them with everything that they started."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 from bdpo_pipeline.engine.jobs import Compute
 
+logger = logging.getLogger(__name__)
 # Stands in a job's folder while the job runs, with a mark of this run of it.
 ATTEMPT = "attempt"
 BEAT_SECONDS = 2.0
@@ -34,6 +36,10 @@ def started(compute: Compute, folder: Path, log: Path) -> Iterator["subprocess.P
     command = _launch_command(compute, folder)
     # Waiting threads sleep: on busy cores, threads that spin at every barrier made a training step six to nine times slower.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"} | os.environ
+    if compute.accelerate_config is None:
+        # Else Accelerate gives each of several processes one.
+        threads = max(1, (os.cpu_count() or 1) // compute.processes)
+        environment = {"OMP_NUM_THREADS": str(threads)} | environment
     if compute.device == "cpu":
         # Several processes on a CPU are started as for GPUs; this tells them that they are not.
         environment["ACCELERATE_USE_CPU"] = "true"
@@ -63,7 +69,10 @@ def announced(folder: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
-            path.touch()
+            try:
+                path.touch()
+            except OSError as error:  # as a shared file system may have for a moment
+                logger.warning("The sign of life of %s could not be given: %s", folder, error)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -72,7 +81,7 @@ def announced(folder: Path) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _launch_command(compute: Compute, folder: Path) -> list[str]:

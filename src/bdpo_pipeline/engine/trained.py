@@ -28,5 +28,7 @@ def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> No
             trained = load_model(job.model, dtype=job.compute.dtype)
             trained.load_state_dict(wholes)
     if context.accelerator.is_main_process:
+        # Off for training only.
+        trained.config.use_cache = True
         trained.save_pretrained(target)
         load_tokenizer(job.model).save_pretrained(target)

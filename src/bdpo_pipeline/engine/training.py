@@ -58,7 +58,13 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     steps_per_epoch = math.ceil(len(training) / job.pairs_per_step)
     steps = steps_per_epoch * job.epochs
     spec = job.optimiser
-    optimiser = torch.optim.AdamW(weights.parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    optimiser = torch.optim.AdamW(
+        weights.parameters,
+        lr=spec.learning_rate,
+        weight_decay=spec.weight_decay,
+        # On a GPU torch's usual way takes a copy of a moment of all weights; on a CPU this one changes the last digits for nothing.
+        fused=context.device.type == "cuda",
+    )
 
     state = load_checkpoint(context, weights, optimiser) or TrainingState(0, [], 0, None, None, 0, {})
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)

@@ -4,7 +4,7 @@ A step of AdamW is often smaller than the distance between two bf16 numbers, and
 of many. Weights in less than fp32 therefore have a master in fp32, which the optimiser steps and which gathers the gradients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.sharding import gather, is_sharded, spread
+
+_BUCKET_WEIGHTS = 32 << 20
 
 
 class TrainedWeights:
@@ -38,17 +40,21 @@ class TrainedWeights:
             master.grad = None
 
     def sum_gradients(self, context: WorkerContext) -> None:
-        """Add up the gradients of all processes, as one buffer; a process that had no pair in this step adds zeros.
+        """Add up the gradients of all processes, many in one buffer; a process that had no pair in this step adds zeros.
 
         Sharded weights have done so in the backward pass.
         """
         if context.accelerator.num_processes == 1 or self.sharded:
             return
-        masters = self.parameters
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in masters])
-        flat = context.accelerator.reduce(flat, "sum")
-        for master, part in zip(masters, flat.split([p.numel() for p in masters]), strict=True):
-            master.grad = part.view_as(master)
+        for masters in _buckets(self.parameters):
+            flat = torch.cat(
+                [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in masters]
+            )
+            torch.distributed.all_reduce(flat)
+            for master, part in zip(masters, flat.split([p.numel() for p in masters]), strict=True):
+                if master.grad is None:
+                    master.grad = torch.empty_like(master)
+                master.grad.copy_(part.view_as(master))
 
     def clip_gradients(self, max_norm: float) -> float:
         """Scale the gradients to at most this norm over all of them; return what it was."""
@@ -72,6 +78,17 @@ class TrainedWeights:
             for name, master in self.masters.items():
                 master.copy_(spread(snapshot.get(name), master))
         self.publish()
+
+
+def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Yield the parameters in groups: one sum for many small ones, and no second copy of all large ones at once."""
+    group: list[nn.Parameter] = []
+    for parameter in parameters:
+        if group and sum(p.numel() for p in group) + parameter.numel() > _BUCKET_WEIGHTS:
+            yield group
+            group = []
+        group.append(parameter)
+    yield group
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:

@@ -22,6 +22,8 @@ def main(folder: Path) -> None:
         job = job_from_dict(json.loads((folder / "job.json").read_text()))
         context = WorkerContext(folder, start_accelerator(job.compute), events.emit)
         result = _run(job, context)
+        # A process that is done first must not be taken for one that waits in vain for the others.
+        context.accelerator.wait_for_everyone()
         # Nothing is lost on the way where this has arrived.
         events.emit({"event": "end"})
     except BaseException as error:

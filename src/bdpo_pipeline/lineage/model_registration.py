@@ -61,7 +61,7 @@ def register_adapter(store: RunStore, run: str, trained: TrainedAdapter, tags: M
                 "quantisation": trained.quantisation,
             },
             signature=_signature(),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDS],
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _needs(trained)],
             mlflow_model=Model(run_id=run, model_id=logged.model_id),
         )
         client.log_model_artifacts(logged.model_id, folder)
@@ -77,6 +77,10 @@ def register_adapter(store: RunStore, run: str, trained: TrainedAdapter, tags: M
         name, logged.artifact_location, run_id=run, tags=dict(tags), model_id=logged.model_id
     )
     return str(version.version)
+
+
+def _needs(trained: TrainedAdapter) -> tuple[str, ...]:
+    return (*_NEEDS, "bitsandbytes") if trained.quantisation else _NEEDS
 
 
 def _model_code(folder: Path) -> str:

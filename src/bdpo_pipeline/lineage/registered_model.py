@@ -26,13 +26,15 @@ class AdapterModel(PythonModel):
         Raises:
             BaseModelMismatchError: the base model is not there, or its weights are others than in training.
         """
-        from bdpo_pipeline.models.adapters import load_policy
+        from bdpo_pipeline.models.adapters import is_adapter, load_policy
         from bdpo_pipeline.models.loading import load_tokenizer
 
-        facts = json.loads(Path(context.artifacts["base_model"]).read_text(encoding="utf-8"))
-        folder = find_base_model(facts, context.model_config["base_model_path"])
-        self.tokenizer = load_tokenizer(folder)
         adapter = context.artifacts["adapter"]
+        folder = Path(adapter)
+        if is_adapter(adapter):  # else it has all the weights, and the tokenizer
+            facts = json.loads(Path(context.artifacts["base_model"]).read_text(encoding="utf-8"))
+            folder = find_base_model(facts, context.model_config["base_model_path"])
+        self.tokenizer = load_tokenizer(folder)
         self.policy: Any = load_policy(
             str(folder),
             adapter,
