@@ -50,6 +50,13 @@ def test_a_trained_head_has_the_gradient_of_plain_autograd(bias, kept_bytes):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+def test_a_retained_graph_gives_the_same_gradient_again():
+    head, hidden, targets, weights = make(torch.float32, False)
+    total = (token_logps(head, hidden, targets) * weights).sum()
+    first = torch.autograd.grad(total, head.weight, retain_graph=True)[0]
+    assert torch.equal(torch.autograd.grad(total, head.weight)[0], first)
+
+
 def test_kept_and_recomputed_probabilities_give_the_same_bits():
     head, hidden, targets, weights = make(torch.bfloat16, False)
     kept = gradients(token_logps(head, hidden, targets), weights, hidden, head.weight)

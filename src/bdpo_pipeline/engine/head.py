@@ -72,37 +72,37 @@ class _TrainedHead(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, kept_bytes: int
     ) -> Tensor:
         logps = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        kept: list[Tensor | None] = []
+        kept: list[Tensor] = []
         room = kept_bytes
         for places in _chunks(len(hidden), weight):
             everywhere = _log_softmax(hidden[places], weight, bias)
             logps[places] = _gather(everywhere, targets[places])
             room -= everywhere.numel() * weight.element_size()
-            kept.append(everywhere.exp_().to(weight.dtype) if room >= 0 else None)
-        ctx.save_for_backward(hidden, weight, bias, targets)
-        ctx.kept = kept
+            if room >= 0:
+                kept.append(everywhere.exp_().to(weight.dtype))
+        # Saved, not held: they are let go as soon as they were used.
+        ctx.save_for_backward(hidden, weight, bias, targets, *kept)
         return logps
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets = ctx.saved_tensors
+        hidden, weight, bias, targets, *kept = ctx.saved_tensors
         to_hidden = torch.empty_like(hidden)
         # Sums over chunks in fp32, whatever the products are in.
         to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         to_bias = torch.zeros(len(weight), dtype=torch.float32, device=weight.device)
-        for places, kept in zip(_chunks(len(hidden), weight), ctx.kept, strict=True):
-            slopes = (
-                _log_softmax(hidden[places], weight, bias).exp_().to(weight.dtype) if kept is None else kept
-            )
-            slopes = slopes.neg_()
+        for number, places in enumerate(_chunks(len(hidden), weight)):
+            if number < len(kept):
+                slopes = kept[number].neg()
+            else:
+                slopes = _log_softmax(hidden[places], weight, bias).exp_().to(weight.dtype).neg_()
             rows = torch.arange(len(slopes), device=slopes.device)
             slopes[rows, targets[places]] += 1
             slopes *= gradient[places, None].to(slopes.dtype)
             to_hidden[places] = slopes @ weight
             to_weight += slopes.T @ hidden[places]
             to_bias += slopes.float().sum(0)
-        ctx.kept = None
         return (
             to_hidden,
             to_weight.to(weight.dtype),
