@@ -1,10 +1,9 @@
 """What both contestants are told, and the responses that they score."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from shared import read_rows
+from shared import contestant_parser, read_rows
 
 from bdpo_pipeline.reference.marginals import single_context
 
@@ -13,17 +12,8 @@ PASSES = ("conditional", "marginal")
 
 def parse_arguments(description: str | None) -> argparse.Namespace:
     """Return the arguments of a contestant."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("workload", type=Path, help="folder that training/workload.py wrote")
-    parser.add_argument("model", help="prepared model folder")
-    parser.add_argument("out", type=Path, help="JSON file to write")
+    parser = contestant_parser(description)
     parser.add_argument("--pass", dest="which", choices=PASSES, required=True)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--tokens-per-batch", type=int, help="the engine's bound of a batch")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser.parse_args()
 
 

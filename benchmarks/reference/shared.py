@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
 
+from arguments import contestant_parser
 from cases import CASES
 from flops import count_flops, count_places, shapes_of
 from harness import (
@@ -25,6 +26,7 @@ __all__ = [
     "Result",
     "add_options",
     "arguments_of",
+    "contestant_parser",
     "count_flops",
     "count_places",
     "kept",

@@ -6,13 +6,14 @@ waiting prompts take the room, so no forward pass computes what nobody reads. Ea
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
+
+from bdpo_pipeline.engine.layout import common_beginning
 
 Layers = list[tuple[Tensor, Tensor]]
 # Prompts join in groups: a cache is copied whenever rows join it.
@@ -62,7 +63,7 @@ class Answering:
 
     def __call__(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Answer the prompts, given by their token ids; those of like length should stand together."""
-        shared = _common_beginning(prompts)
+        shared = common_beginning(prompts)
         beginning = self._read_beginning(prompts[0][:shared]) if shared else []
         waiting = self._groups([len(prompt) - shared for prompt in prompts])
         rows: _Rows | None = None
@@ -178,12 +179,3 @@ def _select(rows: _Rows, kept: list[int]) -> _Rows | None:
         mask[:, first:],
         rows.newest[index],
     )
-
-
-def _common_beginning(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with alike, so that each keeps a token of its own; 0 for a single prompt."""
-    if len(prompts) < 2:
-        return 0
-    longest = min(map(len, prompts)) - 1
-    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False))
-    return min(sum(1 for _ in alike), longest)

@@ -9,6 +9,7 @@ response is only ever predicted, never read, and takes no place.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -131,7 +132,7 @@ def build_batch(rows: Sequence[Row], *, share_beginnings: bool = True) -> Batch:
         rows: at least one.
         share_beginnings: whether what all contexts begin with is computed once.
     """
-    shared = _common_beginning(rows) if share_beginnings else 0
+    shared = common_beginning([row.context for row in rows]) if share_beginnings else 0
     layout = _Layout()
     beginning = layout.add(rows[0].context[:shared], []) if shared else []
     row_places = []
@@ -193,15 +194,13 @@ class _Layout:
         )
 
 
-def _common_beginning(rows: Sequence[Row]) -> int:
-    """Return how many tokens all contexts begin with alike, so that each keeps a token of its own; 0 for a single row."""
-    if len(rows) < 2:
+def common_beginning(contexts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all contexts begin with alike, so that each keeps a token of its own; 0 for a single one."""
+    if len(contexts) < 2:
         return 0
-    first = rows[0].context
-    longest = min(len(row.context) for row in rows) - 1
-    return next(
-        (i for i in range(longest) if any(row.context[i] != first[i] for row in rows)), max(longest, 0)
-    )
+    longest = min(map(len, contexts)) - 1
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*contexts, strict=False))
+    return max(min(sum(1 for _ in alike), longest), 0)
 
 
 def plan_batches(rows: Sequence[Row], tokens_per_batch: int) -> list[list[int]]:
