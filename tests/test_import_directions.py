@@ -43,7 +43,7 @@ def test_the_contracts_hold() -> None:
         ("engine/planted.py", "def load():\n    import pandas", "The engine runs where only torch"),
         ("pipelines/training/planted.py", "def step():\n    import torch", "Nodes hold no tensor code"),
         ("filters/planted.py", "import kedro.io", "Only lineage, io and the graphs know Kedro"),
-        ("reports/planted.py", "import mlflow", "only lineage knows MLflow"),
+        ("reports/planted.py", "import mlflow", "only tracking knows MLflow"),
         ("planted.py", "", "The following modules are not listed as layers"),
     ],
 )

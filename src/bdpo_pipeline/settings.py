@@ -5,7 +5,7 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from bdpo_pipeline.hooks import ParameterNamesHook
-from bdpo_pipeline.lineage.tracking import TrackingHook
+from bdpo_pipeline.tracking.hook import TrackingHook
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 # Soft merge: an environment overrides single parameters, it does not have to repeat the whole file.

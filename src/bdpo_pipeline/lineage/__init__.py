@@ -1,1 +1,1 @@
-"""Fingerprints, tracking, and how an artifact is traced to its origin."""
+"""What an artifact was made from: recorded, checked, compared, made again."""

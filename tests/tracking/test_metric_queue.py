@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bdpo_pipeline.lineage.metric_queue import MetricQueue
+from bdpo_pipeline.tracking.metric_queue import MetricQueue
 
 
 def test_entries_arrive_once_and_in_order_while_a_slow_store_is_not_waited_for() -> None:
@@ -60,7 +60,7 @@ def test_an_interpreter_that_shuts_down_can_still_flush() -> None:
     """As after Ctrl-C: the flush runs at exit, when thread pools take no work any more."""
     script = """
 import atexit, time
-from bdpo_pipeline.lineage.metric_queue import MetricQueue
+from bdpo_pipeline.tracking.metric_queue import MetricQueue
 sent = []
 def send(run, entries):
     time.sleep(0.2)

@@ -12,11 +12,11 @@ from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
 from bdpo_pipeline.lineage.artifacts import Artifact, artifact_not_after, loaded_artifact, saved_artifact
-from bdpo_pipeline.lineage.dataset_inputs import source_input, table_input
-from bdpo_pipeline.lineage.metrics import curve_point, history_points, summary_metrics, table_metrics
-from bdpo_pipeline.lineage.model_registration import TrainedAdapter, register_adapter
+from bdpo_pipeline.tracking.dataset_inputs import source_input, table_input
+from bdpo_pipeline.tracking.metrics import curve_point, history_points, summary_metrics, table_metrics
+from bdpo_pipeline.tracking.model_registration import TrainedAdapter, register_adapter
 from bdpo_pipeline.lineage.parameter_names import flatten
-from bdpo_pipeline.lineage.run_store import RunStore
+from bdpo_pipeline.tracking.run_store import RunStore
 
 logger = logging.getLogger(__name__)
 

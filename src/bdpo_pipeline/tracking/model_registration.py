@@ -11,7 +11,7 @@ from typing import Any
 
 import bdpo_pipeline
 from bdpo_pipeline.lineage.artifacts import Artifact
-from bdpo_pipeline.lineage.run_store import RunStore
+from bdpo_pipeline.tracking.run_store import RunStore
 
 _PACKAGE = Path(bdpo_pipeline.__file__).parent
 _NEEDS = ("torch", "transformers", "peft", "accelerate", "safetensors", "pandas")

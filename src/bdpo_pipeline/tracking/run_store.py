@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from bdpo_pipeline.lineage.metric_queue import MetricQueue
-from bdpo_pipeline.lineage.tracking_settings import TrackingSettings
+from bdpo_pipeline.tracking.metric_queue import MetricQueue
+from bdpo_pipeline.tracking.settings import TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric

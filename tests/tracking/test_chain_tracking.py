@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from bdpo_pipeline.lineage.metrics import history_points
+from bdpo_pipeline.tracking.metrics import history_points
 from bdpo_pipeline.models.fingerprints import hash_file
 
 ROOT = Path(__file__).resolve().parents[2]

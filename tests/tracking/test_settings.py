@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bdpo_pipeline.lineage.tracking_settings import TrackingSettings
+from bdpo_pipeline.tracking.settings import TrackingSettings
 
 
 def settings(uri: str) -> TrackingSettings:

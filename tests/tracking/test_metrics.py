@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from bdpo_pipeline.lineage.metrics import curve_point, history_points, slug, summary_metrics, table_metrics
+from bdpo_pipeline.tracking.metrics import curve_point, history_points, slug, summary_metrics, table_metrics
 
 
 def test_points_carry_the_names_of_trl() -> None:

@@ -20,9 +20,9 @@ from kedro.pipeline.node import Node
 from bdpo_pipeline.engine.events import subscribe
 from bdpo_pipeline.lineage.environment import KEY_PACKAGES, git_state, installed_packages, machine
 from bdpo_pipeline.lineage.parameter_names import mask_text
-from bdpo_pipeline.lineage.run_store import RunStore
-from bdpo_pipeline.lineage.tracker import TRAINING, Tracker
-from bdpo_pipeline.lineage.tracking_settings import TrackingSettings
+from bdpo_pipeline.tracking.run_store import RunStore
+from bdpo_pipeline.tracking.tracker import TRAINING, Tracker
+from bdpo_pipeline.tracking.settings import TrackingSettings
 
 logger = logging.getLogger(__name__)
 

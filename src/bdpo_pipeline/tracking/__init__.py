@@ -1,0 +1,1 @@
+"""Runs in MLflow: what happened, wherever it is looked at."""
