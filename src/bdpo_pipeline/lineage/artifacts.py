@@ -62,6 +62,29 @@ def artifact_not_after(catalog: CatalogProtocol[str, Any], name: str, newest: st
     return _artifact(name, dataset, versions[0]) if versions else None
 
 
+def loaded_path(dataset: Any) -> Path | None:
+    """Return where a data set loads from now; None for what is not kept in a local file or has no version yet."""
+    if isinstance(dataset, AbstractVersionedDataset):
+        return Path(dataset._get_load_path()) if dataset.exists() else None
+    path = getattr(dataset, "_filepath", None)
+    return Path(path) if path and Path(path).is_file() else None
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of an artifact, which is a file or a folder of files."""
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def hash_artifact(path: Path) -> str:
+    """Return the SHA-256 of a file, or one over the names and bytes of all files of a folder."""
+    if path.is_file():
+        return hash_file(path)
+    digest = hashlib.sha256()
+    for file in files_of(path):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def _artifact(name: str, dataset: AbstractVersionedDataset[Any, Any], version: str | None) -> Artifact | None:
     if version is None:
         return _unversioned(name, dataset)
@@ -77,15 +100,5 @@ def _unversioned(name: str, dataset: Any) -> Artifact | None:
 def _measured(name: str, path: Path, version: str | None) -> Artifact | None:
     if not path.exists():
         return None
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    size = sum(file.stat().st_size for file in files)
-    return Artifact(name, str(path), version, _hash(path, files), size)
-
-
-def _hash(path: Path, files: list[Path]) -> str:
-    if path.is_file():
-        return hash_file(path)
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
-    return digest.hexdigest()
+    size = sum(file.stat().st_size for file in files_of(path))
+    return Artifact(name, str(path), version, hash_artifact(path), size)

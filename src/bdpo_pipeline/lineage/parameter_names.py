@@ -27,7 +27,7 @@ def flatten(name: str, value: Any) -> dict[str, str]:
         name: the parameter's own name, such as ``training``.
         value: a typed parameter group, a mapping, or a plain value.
     """
-    return dict(_flatten(name, _redact(name.rpartition(".")[2], value)))
+    return dict(_flatten(name, redact(name.rpartition(".")[2], value)))
 
 
 def mask_text(text: str) -> str:
@@ -38,15 +38,16 @@ def mask_text(text: str) -> str:
     return _USER_IN_URL.sub(rf"\1{MASK}@", hidden)
 
 
-def _redact(name: str, value: Any) -> Any:
+def redact(name: str, value: Any) -> Any:
+    """Return a parameter as JSON-ready data, with what is secret by its name and users in URLs masked."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if value is not None and _SECRET.search(name):
         return MASK
     if isinstance(value, Mapping):
-        return {str(key): _redact(str(key), inner) for key, inner in value.items()}
+        return {str(key): redact(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_redact("", inner) for inner in value]
+        return [redact("", inner) for inner in value]
     return mask_text(value) if isinstance(value, str) else value
 
 

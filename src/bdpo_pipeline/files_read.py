@@ -1,0 +1,31 @@
+"""Files that a node reads outside the catalog, such as raw data and model packages, noted while it runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+_noted: ContextVar[dict[str, Path] | None] = ContextVar("files_read", default=None)
+
+
+def note_file(name: str, path: Path) -> None:
+    """Say that the running node reads a file; without anyone who notes, nothing happens.
+
+    Args:
+        name: the same wherever the file lies, such as its path within the raw data.
+        path: where it lies now.
+    """
+    noted = _noted.get()
+    if noted is not None:
+        noted[name] = path
+
+
+@contextmanager
+def noting_files() -> Iterator[dict[str, Path]]:
+    """Collect the files that are read in the context, by name."""
+    found: dict[str, Path] = {}
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)

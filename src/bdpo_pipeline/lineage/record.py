@@ -1,0 +1,161 @@
+"""The record that lies beside every artifact: what it is, what it was made from, by what, where and when."""
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bdpo_pipeline.lineage.recipe import Recipe
+
+FORMAT = 1
+_SUFFIX = ".lineage.json"
+
+
+class AlteredRecordError(ValueError):
+    """A lineage record is not what was written."""
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """An artifact that a node loaded; ``record`` is the seal of its own record, None if it had none."""
+
+    path: str
+    version: str | None
+    sha256: str
+    record: str | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a node made its outputs.
+
+    Attributes:
+        node: its name.
+        recipe: what the outputs depend on.
+        inputs: artifacts that it loaded, by catalog name.
+        files: where the files lay that it read outside the catalog, by name.
+        in_memory: how those inputs were made that only lived in memory.
+    """
+
+    node: str
+    recipe: Recipe
+    inputs: dict[str, Ingredient]
+    files: dict[str, str]
+    in_memory: dict[str, "Made"]
+
+    def every_ingredient(self) -> Iterator[tuple[str, Ingredient]]:
+        """Yield the artifacts that this was made from by name, those behind what lived in memory included."""
+        yield from self.inputs.items()
+        for made in self.in_memory.values():
+            yield from made.every_ingredient()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One version of an artifact.
+
+    Attributes:
+        name: in the catalog.
+        path: as the catalog gives it.
+        version: of Kedro, None for what has none.
+        sha256: of the content.
+        bytes: of all files.
+        files: SHA-256 of each file, by its path within the artifact; of a single file its own name.
+        made: how.
+        session: id, environment, pipelines, runtime parameters, command, versions of Kedro and of this project.
+        code: commit, branch and whether files differed from it; empty outside a git checkout.
+        machine: Python, operating system, hardware.
+        packages: every installed distribution with its version.
+        tracking: where the session's run is tracked, found by its tag `kedro.session`; empty if it is not.
+        time: when it was saved, UTC.
+    """
+
+    name: str
+    path: str
+    version: str | None
+    sha256: str
+    bytes: int
+    files: dict[str, str]
+    made: Made
+    session: dict[str, Any]
+    code: dict[str, str]
+    machine: dict[str, str]
+    packages: dict[str, str]
+    tracking: dict[str, str]
+    time: str
+
+    @property
+    def seal(self) -> str:
+        """SHA-256 of the record itself."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def record_path(artifact: Path | str) -> Path:
+    """Return where the record of an artifact lies."""
+    return Path(f"{artifact}{_SUFFIX}")
+
+
+def to_json(record: Record) -> str:
+    """Return the record as text, sealed."""
+    return json.dumps({"format": FORMAT, **asdict(record), "seal": record.seal}, indent=1, ensure_ascii=False)
+
+
+def from_json(text: str, where: object) -> Record:
+    """Return the record that a text holds.
+
+    Args:
+        text: what `to_json` returned.
+        where: the text comes from, for messages.
+
+    Raises:
+        AlteredRecordError: the text is not what was written, or another version of this project wrote it.
+    """
+    try:
+        data = json.loads(text)
+        written, seal = data.pop("format"), data.pop("seal")
+        if written != FORMAT:
+            raise AlteredRecordError(
+                f"{where} has format {written}, this code reads {FORMAT}; read it with the commit that it names"
+            )
+        record: Record = _build(Record, data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, AlteredRecordError):
+            raise
+        raise AlteredRecordError(f"{where} is no lineage record ({error}); it was altered or torn") from error
+    if record.seal != seal:
+        raise AlteredRecordError(f"{where} was altered: its content does not match its seal")
+    return record
+
+
+def read_record(artifact: Path | str) -> Record | None:
+    """Return the record of an artifact; None if there is none.
+
+    Raises:
+        AlteredRecordError: there is one that is not what was written.
+    """
+    path = record_path(artifact)
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AlteredRecordError(f"{path} is no text ({error}); it was altered or torn") from error
+    return from_json(text, path)
+
+
+def _build(kind: type, data: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _nested(hints[name], value) for name, value in data.items()})
+
+
+def _nested(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value)
+    arguments = typing.get_args(hint)
+    if len(arguments) == 2 and dataclasses.is_dataclass(arguments[1]):
+        return {name: _build(typing.cast(type, arguments[1]), inner) for name, inner in value.items()}
+    return value
