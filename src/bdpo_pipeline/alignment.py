@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
     from bdpo_pipeline.objectives import BoundObjective
 
+# What training found out that follows from data, code and parameters; the rest says how it ran, here and now.
+_DETERMINED = (
+    "beta",
+    "reward",
+    "training_pairs",
+    "validation_pairs",
+    "step_0_loss",
+    "steps",
+    "epochs",
+    "stopped_early",
+    "best_step",
+    "trainable_parameters",
+)
+
 
 def train_adapter(
     job: TrainJob,
@@ -23,7 +37,7 @@ def train_adapter(
     comprehension: "pd.DataFrame",
     marginal_context: Sequence[int] | None,
     scratch: Path,
-) -> tuple[Path, "pd.DataFrame", dict[str, Any]]:
+) -> tuple[Path, "pd.DataFrame", dict[str, Any], dict[str, Any]]:
     """Train on the ``train`` pairs, watching the ``validation`` pairs.
 
     Args:
@@ -35,7 +49,7 @@ def train_adapter(
         scratch: folder for the files of jobs.
 
     Returns:
-        The folder of what was trained, the ``training_history`` and the ``training_summary``.
+        The folder of what was trained, the ``training_history``, the ``training_summary`` and the ``training_execution``.
     """
     import pandas as pd
 
@@ -70,7 +84,8 @@ def train_adapter(
         "trained": "all weights" if job.lora is None else "adapter",
         **job.compute.weights,
     }
-    return folder / "adapter", history, {**asked, **relabelled, **result}
+    determined = {name: result.pop(name) for name in _DETERMINED}
+    return folder / "adapter", history, {**asked, **relabelled, **determined}, result
 
 
 def score_adapter(

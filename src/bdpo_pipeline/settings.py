@@ -5,6 +5,7 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from bdpo_pipeline.hooks import ParameterNamesHook
+from bdpo_pipeline.lineage.hook import LineageHook
 from bdpo_pipeline.tracking.hook import TrackingHook
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
@@ -16,4 +17,5 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "config_patterns": {"tracking": ["tracking*"]},
 }
 
-HOOKS = (ParameterNamesHook(), TrackingHook())
+# The last is told first: an artifact has its record before it is tracked.
+HOOKS = (ParameterNamesHook(), TrackingHook(), LineageHook())

@@ -38,7 +38,7 @@ def test_an_objective_is_one_file_and_one_parameters_entry(chain, tmp_path, run_
     assert done.returncode == 0, done.stdout[-4000:]
 
     def newest(name: str) -> Path:
-        [path] = max((data_root / name).iterdir()).iterdir()
+        [path] = max((data_root / name).iterdir()).glob(Path(name).name)
         return path
 
     summary = json.loads(newest("05_training/training_summary.json").read_text())

@@ -31,8 +31,9 @@ def test_a_whole_model_is_trained_in_shards_evaluated_and_kept(
     catalog = load_catalog(data_root)
 
     summary = catalog.load("training_summary")
-    assert (summary["trained"], summary["processes"]) == ("all weights", 2)
-    assert abs(summary["weights_held"] - 0.5) < 0.02
+    execution = catalog.load("training_execution")
+    assert (summary["trained"], execution["processes"]) == ("all weights", 2)
+    assert abs(execution["weights_held"] - 0.5) < 0.02
     base = AutoModelForCausalLM.from_pretrained(catalog.load("base_model")["path"], dtype=torch.float32)
     folder = Path(catalog.load("adapter"))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

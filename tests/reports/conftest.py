@@ -112,9 +112,11 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
             "training_pairs": 256,
             "validation_pairs": 32,
             "stopped_early": False,
-            "device": "cpu",
             "dtype": "bfloat16",
             "trainable_parameters": 4884480,
+        },
+        training_execution={
+            "device": "cpu",
             "pairs_per_second": 0.97,
             "seconds": 495.0,
             "peak_memory_bytes": 1_900_000_000,

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from bdpo_pipeline.tracking.metrics import history_points
 from bdpo_pipeline.models.fingerprints import hash_file
+from bdpo_pipeline.tracking.metrics import history_points
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "bdpo_adapter"
@@ -33,7 +33,11 @@ def session(client, training) -> Run:
 
 
 def saved_file(chain, name: str) -> Path:
-    [file] = chain.data_root.glob(f"*/{name}.*/*/{name}.*")
+    [file] = (
+        path
+        for path in chain.data_root.glob(f"*/{name}.*/*/{name}.*")
+        if path.suffixes[-2:-1] != [".lineage"]
+    )
     return file
 
 

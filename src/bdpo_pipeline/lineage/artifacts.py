@@ -62,6 +62,15 @@ def artifact_not_after(catalog: CatalogProtocol[str, Any], name: str, newest: st
     return _artifact(name, dataset, versions[0]) if versions else None
 
 
+def path_before(catalog: CatalogProtocol[str, Any], name: str, version: str | None) -> Path | None:
+    """Return where the newest version of ``name`` lies that is older than ``version``; None if there is none."""
+    dataset = catalog.get(name)
+    if version is None or not isinstance(dataset, AbstractVersionedDataset):
+        return None
+    older = [found for found in dataset.list_versions(full_path=False) if found < version]
+    return Path(dataset._get_versioned_path(older[0])) if older else None
+
+
 def loaded_path(dataset: Any) -> Path | None:
     """Return where a data set loads from now; None for what is not kept in a local file or has no version yet."""
     if isinstance(dataset, AbstractVersionedDataset):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
-from bdpo_pipeline.lineage.artifacts import hash_artifact, loaded_path
+from bdpo_pipeline.lineage.artifacts import files_of, hash_artifact, loaded_path
 from bdpo_pipeline.lineage.code import Code, code_of
 from bdpo_pipeline.lineage.parameter_names import redact
 from bdpo_pipeline.models.fingerprints import hash_file
@@ -66,6 +66,29 @@ def differences(then: Recipe, now: Recipe) -> list[str]:
     return found
 
 
+class FileHashes:
+    """SHA-256 of files and folders, computed once as long as they are untouched."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], str] = {}
+
+    def of_file(self, path: Path) -> str:
+        """Return the SHA-256 of a file, or "missing"."""
+        if not path.is_file():
+            return "missing"
+        return self._once((str(path), *_stamp(path)), lambda: hash_file(path))
+
+    def of_artifact(self, path: Path) -> str:
+        """Return the SHA-256 of a file, or the one over all files of a folder."""
+        key = tuple((str(file), *_stamp(file)) for file in files_of(path))
+        return self._once((str(path), key), lambda: hash_artifact(path))
+
+    def _once(self, key: tuple[Any, ...], compute: Callable[[], str]) -> str:
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+
 class RecipeBook:
     """Writes the recipes of a session's nodes, in the order in which they run.
 
@@ -76,7 +99,7 @@ class RecipeBook:
     def __init__(self, catalog: CatalogProtocol[str, Any]) -> None:
         self._catalog = catalog
         self._in_memory: dict[str, str] = {}
-        self._hashes: dict[tuple[Any, ...], str] = {}
+        self.hashes = FileHashes()
         self._code: dict[Any, Code] = {}
 
     def recipe(self, node: Node, files: Mapping[str, Path]) -> Recipe:
@@ -94,7 +117,7 @@ class RecipeBook:
         return Recipe(
             function=f"{node.func.__module__}:{node.func.__qualname__}",
             parameters={name: plain(name, self._catalog.load(name)) for name in sorted(parameters)},
-            files={name: self.hash_file(path) for name, path in sorted(files.items())},
+            files={name: self.hashes.of_file(path) for name, path in sorted(files.items())},
             inputs={name: found for name in sorted(inputs) if (found := self.identity(name)) is not None},
             definitions=code.definitions,
             packages=code.packages,
@@ -111,25 +134,8 @@ class RecipeBook:
         """Return what a data set holds, as the session would load it; None for what has no content of its own."""
         path = loaded_path(self._catalog.get(name))
         if path is not None and path.exists():
-            return self.hash_path(path)
+            return self.hashes.of_artifact(path)
         return self._in_memory.get(name)
-
-    def hash_path(self, path: Path) -> str:
-        """Return the SHA-256 of a file or folder, computed once as long as it is untouched."""
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        key = tuple((str(file), *_stamp(file)) for file in files)
-        if key not in self._hashes:
-            self._hashes[key] = hash_artifact(path)
-        return self._hashes[key]
-
-    def hash_file(self, path: Path) -> str:
-        """Return the SHA-256 of a file, or that it is missing."""
-        if not path.is_file():
-            return "missing"
-        key = (str(path), *_stamp(path))
-        if key not in self._hashes:
-            self._hashes[key] = hash_file(path)
-        return self._hashes[key]
 
     def _code_of(self, function: Any, datasets: Mapping[str, Any]) -> Code:
         classes = {type(dataset) for dataset in datasets.values() if dataset is not None}

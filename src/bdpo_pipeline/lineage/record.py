@@ -39,6 +39,7 @@ class Made:
         inputs: artifacts that it loaded, by catalog name.
         files: where the files lay that it read outside the catalog, by name.
         in_memory: how those inputs were made that only lived in memory.
+        jobs: what each worker job of the node ran on and in which precision, as the engine reports it.
     """
 
     node: str
@@ -46,6 +47,7 @@ class Made:
     inputs: dict[str, Ingredient]
     files: dict[str, str]
     in_memory: dict[str, "Made"]
+    jobs: list[dict[str, Any]]
 
     def every_ingredient(self) -> Iterator[tuple[str, Ingredient]]:
         """Yield the artifacts that this was made from by name, those behind what lived in memory included."""
@@ -126,7 +128,8 @@ def from_json(text: str, where: object) -> Record:
         if isinstance(error, AlteredRecordError):
             raise
         raise AlteredRecordError(f"{where} is no lineage record ({error}); it was altered or torn") from error
-    if record.seal != seal:
+    # The text as a whole, as a byte may change without a change of what JSON makes of it.
+    if record.seal != seal or to_json(record) != text:
         raise AlteredRecordError(f"{where} was altered: its content does not match its seal")
     return record
 

@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline.models.fingerprints import hash_file, hash_tokenizer, hash_weights
+from bdpo_pipeline.files_read import note_file
+from bdpo_pipeline.models.fingerprints import TOKENIZER_FILES, hash_file, hash_tokenizer, hash_weights
 
 logger = logging.getLogger(__name__)
+
+
+# What a conversion gave, beside the folder that holds it.
+_FINGERPRINTS = ".fingerprints.json"
+
+
+class AlteredModelError(RuntimeError):
+    """A converted model is not what the conversion wrote."""
 
 
 class ModelNotFoundError(RuntimeError):
@@ -47,10 +56,13 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
 
     Raises:
         ModelNotFoundError: the model is not there; the message names the command or parameter that helps.
+        AlteredModelError: it was converted before, and is not what it was then.
     """
     folder = _SOURCES[wanted.source](wanted, store)
     if wanted.chat_template:
         folder = _with_chat_template(folder, Path(wanted.chat_template), store)
+    weights, tokenizer = hash_weights(folder), hash_tokenizer(folder)
+    check_converted(folder, weights, tokenizer)
     config = json.loads((folder / "config.json").read_text())
     return {
         "path": str(folder),
@@ -58,11 +70,37 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
         "source": wanted.source,
         "revision": wanted.revision,
         "licence": wanted.licence,
-        "weights_sha256": hash_weights(folder),
-        "tokenizer_sha256": hash_tokenizer(folder),
+        "weights_sha256": weights,
+        "tokenizer_sha256": tokenizer,
         "architecture": (config.get("architectures") or [config["model_type"]])[0],
         "parameters": _count_parameters(folder),
     }
+
+
+def check_converted(folder: Path, weights_sha256: str, tokenizer_sha256: str) -> None:
+    """Compare a folder's fingerprints with those that were noted when it was converted; without a note there is nothing to compare.
+
+    Raises:
+        AlteredModelError: they differ.
+    """
+    note = folder.with_name(folder.name + _FINGERPRINTS)
+    if not note.is_file():
+        return
+    found = {"weights_sha256": weights_sha256, "tokenizer_sha256": tokenizer_sha256}
+    altered = [name for name, value in found.items() if _read_note(note).get(name) != value]
+    if altered:
+        raise AlteredModelError(
+            f"the converted model in {folder} was altered ({', '.join(altered)} are not those of {note.name}): remove the folder, and "
+            "the next run converts it again"
+        )
+
+
+def _read_note(note: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(note.read_text())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _from_package(wanted: ModelSource, store: Path) -> Path:
@@ -91,6 +129,9 @@ def _from_folder(wanted: ModelSource, _store: Path) -> Path:
             f"base_model.name = {wanted.name!r} is no model folder: it has no config.json. "
             "Name the folder that save_pretrained wrote, or set base_model.source to hub or gguf"
         )
+    described = [folder / name for name in ("config.json", *TOKENIZER_FILES)]
+    for path in [*sorted(folder.glob("*.safetensors")), *(path for path in described if path.is_file())]:
+        note_file(f"model {path.name}", path)
     return folder
 
 
@@ -142,6 +183,7 @@ def _dequantise(gguf: Path, store: Path) -> Path:
         raise ModelNotFoundError(
             f"there is no GGUF file {gguf}; set base_model.name (source gguf) to the path of one"
         )
+    note_file(f"model {gguf.name}", gguf)
     return _convert_once(store / hash_file(gguf)[:16], lambda folder: _save_dense(gguf, folder), gguf.name)
 
 
@@ -161,6 +203,7 @@ def _save_dense(gguf: Path, folder: Path) -> None:
 def _with_chat_template(folder: Path, template: Path, store: Path) -> Path:
     if not template.is_file():
         raise ModelNotFoundError(f"base_model.chat_template names {template}, which is not a file")
+    note_file("chat template", template)
 
     template_name = "chat_template.jinja"
 
@@ -184,6 +227,7 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
     try:
         convert(scratch)
         scratch.chmod(0o755)
+        _note_fingerprints(scratch, target)
         try:
             scratch.replace(target)
         except OSError:
@@ -193,6 +237,14 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _note_fingerprints(converted: Path, target: Path) -> None:
+    note = target.with_name(target.name + _FINGERPRINTS)
+    partial = converted.with_name(f"{converted.name}.note")
+    found = {"weights_sha256": hash_weights(converted), "tokenizer_sha256": hash_tokenizer(converted)}
+    partial.write_text(json.dumps(found, indent=1))
+    partial.replace(note)
 
 
 def _count_parameters(folder: Path) -> int:

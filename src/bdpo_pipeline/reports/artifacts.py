@@ -21,6 +21,7 @@ class RunArtifacts:
     reference_logps: DataFrame
     training_history: DataFrame
     training_summary: dict[str, Any]
+    training_execution: dict[str, Any]
     heldout_metrics: DataFrame
     safety_metrics: DataFrame
     generations: DataFrame

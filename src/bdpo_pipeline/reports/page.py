@@ -69,7 +69,7 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
             training={
                 "relabelling": relabelling_sentences(run.training_summary),
                 "plots": training_plots(run.training_history, words),
-                "table": training_table(run.training_summary),
+                "table": training_table({**run.training_summary, **run.training_execution}),
             },
             comprehension=_comprehension(run, seed),
             data={

@@ -50,6 +50,7 @@ def test_secrets_among_parameters_are_masked(catalog: Any) -> None:
         "reference_logps",
         "training_history",
         "training_summary",
+        "training_execution",
         "heldout_metrics",
         "safety_metrics",
         "generations",

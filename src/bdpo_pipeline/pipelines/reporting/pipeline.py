@@ -13,6 +13,7 @@ _GATHERED = [
     "reference_logps",
     "training_history",
     "training_summary",
+    "training_execution",
     "heldout_metrics",
     "safety_metrics",
     "generations",

@@ -24,8 +24,8 @@ def train_adapter(
     training: TrainingParameters,
     compute: ComputeParameters,
     seed: int,
-) -> tuple[Path, DataFrame, dict[str, Any]]:
-    """Train the adapter in a worker process; return its folder, the history and the summary."""
+) -> tuple[Path, DataFrame, dict[str, Any], dict[str, Any]]:
+    """Train the adapter in a worker process; return its folder, the history, the summary, and how it ran."""
     from bdpo_pipeline.alignment import train_adapter as train
     from bdpo_pipeline.engine.jobs import LoraSpec, OptimiserSpec, TrainJob
 

@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
                     "params:compute",
                     "params:seed",
                 ],
-                ["adapter", "training_history", "training_summary"],
+                ["adapter", "training_history", "training_summary", "training_execution"],
                 name="train_adapter",
             )
         ],
