@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.cache.keys import response_key
+from bdpo_pipeline.cache.rows import Model
 from bdpo_pipeline.cache.store import LogprobStore
+from bdpo_pipeline.cache.turns import turn
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import Compute, ScoreJob
 from bdpo_pipeline.engine.launcher import run_job
@@ -30,7 +32,7 @@ class CachedScores:
     Attributes:
         logps: log-probs, nats.
         keys: their keys in the store; items that are alike have one key.
-        computed: keys that were not in the store.
+        computed: keys that this pass computed.
         forward_passes: what computing them took.
     """
 
@@ -52,7 +54,7 @@ def score_through_cache(
     """Return log pi(response | context) of every item under the base model.
 
     What a worker computes is stored batch by batch, so a killed run loses the batch in hand and no more. Items that are alike are
-    computed once.
+    computed once, also by runs at the same time: one computes, the others wait and find its log-probs.
 
     Args:
         items: what to score.
@@ -60,45 +62,63 @@ def score_through_cache(
         compute: where and how; its precision is part of the key.
         store: the cache.
         scratch: folder for the files of jobs.
+
+    Raises:
+        StoreError: the store cannot be used.
+        NoSpaceError: the disk is full; what is stored is intact.
     """
-    weights = base_model["weights_sha256"]
-    keys = [response_key(weights, compute.precision, i.context, i.response) for i in items]
-    known = store.get(keys)
-    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
-    passes = 0
-    if missing:
-        logger.info("Reference: %d of %d log-probs are to be computed", len(missing), len(set(keys)))
-        passes = _compute(missing, base_model["path"], compute, store, known, scratch)
-    return CachedScores([known[key] for key in keys], keys, frozenset(missing), passes)
+    model = Model(base_model["weights_sha256"], compute.precision)
+    keys = [response_key(model.weights_sha256, model.precision, i.context, i.response) for i in items]
+    wanted = dict(zip(keys, items, strict=True))
+    known: dict[bytes, float] = {}
+
+    def missing() -> dict[bytes, Item]:
+        known.update(store.get([key for key in wanted if key not in known], model))
+        return {key: item for key, item in wanted.items() if key not in known}
+
+    absent, passes = missing(), 0
+    if absent:
+        with turn(store.path, model, is_done=lambda: not missing()):
+            absent = missing()
+            if absent:
+                logger.info("Reference: %d of %d log-probs are to be computed", len(absent), len(wanted))
+                passes = _compute(wanted, base_model["path"], compute, store, model, known, scratch)
+    if wanted:
+        store.record(model, requested=len(wanted), found=len(wanted) - len(absent), computed=len(absent))
+    return CachedScores([known[key] for key in keys], keys, frozenset(absent), passes)
 
 
 def _compute(
-    missing: dict[bytes, Item],
-    model: str,
+    different: dict[bytes, Item],
+    path: str,
     compute: Compute,
     store: LogprobStore,
+    model: Model,
     known: dict[bytes, float],
     scratch: Path,
 ) -> int:
     import numpy as np
 
-    keys = list(missing)
+    keys = list(different)
+    # Before anything is added: of items that are known already, the worker takes note when it makes up its batches, and no more. So a
+    # pass that was cut off goes on with the very batches that it would have had, and gets the same last digits.
+    absent = np.array([key not in known for key in keys])
 
     def keep(event: Event) -> None:
         if event["event"] == "scores":
             scores = {keys[i]: logp for i, logp in zip(event["responses"], event["logps"], strict=True)}
-            store.put(scores)
+            store.put(scores, model)
             known.update(scores)
         else:
             publish(event)
 
     contexts: dict[tuple[int, ...], int] = {}
-    response_context = [contexts.setdefault(tuple(item.context), len(contexts)) for item in missing.values()]
+    response_context = [contexts.setdefault(tuple(i.context), len(contexts)) for i in different.values()]
     result, _ = run_job(
-        ScoreJob(model, compute),
+        ScoreJob(path, compute),
         scratch,
-        ragged={"contexts": list(contexts), "responses": [item.response for item in missing.values()]},
-        flat={"response_context": np.array(response_context, np.int64)},
+        ragged={"contexts": list(contexts), "responses": [item.response for item in different.values()]},
+        flat={"response_context": np.array(response_context, np.int64), "is_wanted": absent},
         on_event=keep,
     )
     return int(result["forward_passes"])

@@ -2,15 +2,15 @@
 
 import filecmp
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
+
+from bdpo_pipeline.io.staging import link_or_copy, staged
 
 _INDEX = "model.safetensors.index.json"
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
@@ -53,18 +53,14 @@ class AdapterDataset(AbstractVersionedDataset[str | Path, Path]):
         Raises:
             InvalidAdapterError: (as the cause of Kedro's DatasetError) weights or config are missing or
                 unreadable, or the folder holds pickled files.
+            NoSpaceError: (as the cause of Kedro's DatasetError) the file system is full.
         """
         source = Path(data)
         check_adapter(source)
         target = Path(self._get_save_path())
-        latest = self._latest_version()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".incomplete-") as staging:
-            complete = Path(staging) / target.name
-            _copy_folder(source, complete, latest)
-            if self._version is None and target.exists():
-                target.rename(Path(staging) / "replaced")
-            complete.rename(target)
+        needed = sum(path.stat().st_size for path in source.rglob("*"))
+        with staged(target, versioned=self._version is not None, needed=needed) as partial:
+            _copy_folder(source, partial, self._latest_version())
 
     def load(self) -> Path:
         """Return the folder of the version.
@@ -184,13 +180,6 @@ def _copy_folder(source: Path, target: Path, latest: Path | None) -> None:
         name = path.relative_to(source)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if latest and (latest / name).is_file() and filecmp.cmp(path, latest / name, shallow=False):
-            _link_or_copy(latest / name, target / name)
+            link_or_copy(latest / name, target / name)
         else:
             shutil.copyfile(path, target / name)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # some file systems have no hard links
-        shutil.copyfile(source, target)

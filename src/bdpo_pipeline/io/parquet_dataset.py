@@ -1,16 +1,14 @@
 """A versioned Parquet table that is handed over as a file and read in batches."""
 
 import json
-import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import TablePreview
 
 from bdpo_pipeline.io.schemas import get_schema
+from bdpo_pipeline.io.staging import link_or_copy, staged
 from bdpo_pipeline.io.tables import StoredTable
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ class StreamedParquetDataset(AbstractVersionedDataset[Any, StoredTable]):
     """A Parquet table of a named schema on a local disk.
 
     Saving accepts a :class:`StoredTable`, an Arrow table or a data frame, checks it against the schema, and puts the file in
-    place with one rename, so a version is whole or absent. A stored table is hard-linked where the file system
+    place in one step, so a version is whole or absent. A stored table is hard-linked where the file system
     allows it: the same bytes are kept once. Loading gives a :class:`StoredTable`; no row is read.
 
     Example catalog entry::
@@ -65,20 +63,17 @@ class StreamedParquetDataset(AbstractVersionedDataset[Any, StoredTable]):
 
         Raises:
             DatasetError: a column is missing, unknown, of another type, or empty where a value is required.
+            NoSpaceError: (as the cause of Kedro's DatasetError) the file system is full.
         """
         expected = get_schema(self._schema_name)
+        needed = data.path.stat().st_size if isinstance(data, StoredTable) else None
         target = Path(self._get_save_path())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.parent / f".{target.name}.{uuid4().hex}.partial"
-        try:
+        with staged(target, versioned=self._version is not None, needed=needed) as partial:
             if isinstance(data, StoredTable):
                 _check_columns(data.schema, expected, self._schema_name)
-                _link_or_copy(data.path, partial)
+                link_or_copy(data.path, partial)
             else:
                 _write_table(data, expected, self._schema_name, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def preview(self, nrows: int = 20) -> TablePreview:
         """Return the first rows for Kedro-Viz, whose table shows plain texts and numbers only."""
@@ -162,10 +157,3 @@ def _from_frame(frame: Any, expected: "pa.Schema", name: str) -> "pa.Table":
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise DatasetError(f"column {field.name!r} is not {field.type}: {error}") from error
     return pa.table(columns, names=expected.names)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)

@@ -1,5 +1,6 @@
 """Tables on disk: a light handle for reading in batches, and a writer that never holds more than a batch."""
 
+import contextlib
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
+
+from bdpo_pipeline.disk_space import clear_about_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +104,8 @@ class TableWriter:
         """Close the file and return its handle, which now owns it."""
         self._pack_rows()
         self._write()
-        self._writer.close()
+        with clear_about_space(self._path):
+            self._writer.close()
         self._finished = True
         table = StoredTable(self._path)
         weakref.finalize(table, self._path.unlink, missing_ok=True)
@@ -121,7 +125,8 @@ class TableWriter:
         import pyarrow as pa
 
         if self._batches:
-            self._writer.write_table(pa.Table.from_batches(self._batches))
+            with clear_about_space(self._path):
+                self._writer.write_table(pa.Table.from_batches(self._batches))
             self._batches = []
 
     def __enter__(self) -> Self:
@@ -131,5 +136,7 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self._writer.close()
+            # On a full disk closing fails as well; the error under way says more.
+            with contextlib.suppress(OSError):
+                self._writer.close()
             self._path.unlink(missing_ok=True)
