@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bdpo_pipeline.disk_space import clear_about_space
 from bdpo_pipeline.files_read import note_file
 from bdpo_pipeline.models.fingerprints import TOKENIZER_FILES, hash_file, hash_tokenizer, hash_weights
 
@@ -222,20 +223,21 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
     if target.is_dir():
         return target
     logger.info("Preparing %s once, into %s", what, target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        convert(scratch)
-        scratch.chmod(0o755)
-        _note_fingerprints(scratch, target)
+    with clear_about_space(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            scratch.replace(target)
-        except OSError:
-            # Another run finished the same conversion first; its folder holds the same bytes.
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            convert(scratch)
+            scratch.chmod(0o755)
+            _note_fingerprints(scratch, target)
+            try:
+                scratch.replace(target)
+            except OSError:
+                # Another run finished the same conversion first; its folder holds the same bytes.
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
