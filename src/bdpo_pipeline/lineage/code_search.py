@@ -64,7 +64,7 @@ class Search:
             self._string(text)
         self._follow_all()
         if self._is_dynamic:
-            for package in self._packages or {self._module.name.partition(".")[0]}:
+            for package in sorted(self._packages) or [self._module.name.partition(".")[0]]:
                 for module in self._sources.below(package):
                     self._whole(module)
             self._follow_all()
@@ -157,11 +157,10 @@ class Search:
         self._found.outside.update(f"{name} is {'.'.join(target)}" for target in foreign)
 
     def _lies_beside(self, module: SourceModule) -> None:
-        folder = module.path.parent
         self._packages.add(module.package)
         self._found.files.update(
             path
-            for path in folder.rglob("*")
+            for path in module.folder.rglob("*")
             if path.is_file() and path.suffix not in _NOT_DATA and "__pycache__" not in path.parts
         )
 
@@ -175,7 +174,7 @@ class Search:
             if parts:
                 self._todo.append((tuple(parts), True))
         if text.endswith(".py"):
-            beside = (self._module.path.parent / text).resolve()
+            beside = (self._module.folder / text).resolve()
             for module in self._sources.modules():
                 if module.path == beside:
                     self._whole(module)

@@ -25,7 +25,7 @@ class SourceModule:
 
     Attributes:
         name: dotted.
-        path: of its file.
+        path: of its file; of a package without one, its folder.
         bindings: by name.
         loose: statements that neither define nor import; they run for everyone who imports the module.
         imported: what is imported when the module is.
@@ -40,7 +40,12 @@ class SourceModule:
     @property
     def is_package(self) -> bool:
         """Whether other modules may lie in it."""
-        return self.path.name == "__init__.py"
+        return self.path.name == "__init__.py" or self.path.is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """Where it looks for files and modules beside it."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def package(self) -> str:
@@ -57,12 +62,14 @@ class SourceModule:
 
 
 def parse_module(name: str, path: Path) -> SourceModule:
-    """Return the module in a file.
+    """Return the module in a file, or the package that a folder of modules is.
 
     Raises:
         SyntaxError: the file is no Python.
     """
     module = SourceModule(name, path)
+    if path.is_dir():
+        return module
     tree = ast.parse(path.read_bytes(), filename=str(path))
     _drop_docstrings(tree)
     _sort(tree.body, module, runs=True)
@@ -117,17 +124,17 @@ def _is_name(place: ast.expr) -> bool:
 
 
 def _drop_docstrings(holder: ast.AST) -> None:
-    """Remove strings that stand alone: docstrings of modules, classes, functions and attributes."""
+    """Remove strings that stand alone, docstrings of modules, classes, functions and attributes, and `pass`, which stands in for one."""
     for part in ("body", "orelse", "finalbody", "handlers", "cases"):
         inner = getattr(holder, part, None)
         if isinstance(inner, list):
-            inner[:] = [statement for statement in inner if not _is_docstring(statement)]
+            inner[:] = [statement for statement in inner if not _says_nothing(statement)]
             for statement in inner:
                 _drop_docstrings(statement)
 
 
-def _is_docstring(statement: ast.AST) -> bool:
+def _says_nothing(statement: ast.AST) -> bool:
     match statement:
-        case ast.Expr(value=ast.Constant(value=str())):
+        case ast.Expr(value=ast.Constant(value=str())) | ast.Pass():
             return True
     return False

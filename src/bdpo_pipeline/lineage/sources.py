@@ -60,14 +60,14 @@ def own_place(module: str) -> tuple[str, Path] | None:
     Own is what is no part of Python and not installed (an editable installation is not), and this package wherever it lies.
     """
     top = module.partition(".")[0]
-    place = _place(top)
+    place = _place(top, tuple(sys.path))
     if place is None and (loaded := getattr(sys.modules.get(module), "__file__", None)):
         top, place = module, Path(loaded)
     return (top, place) if place is not None and (top == _OWN or not _is_installed(place)) else None
 
 
 @cache
-def _place(top: str) -> Path | None:
+def _place(top: str, _path: tuple[str, ...]) -> Path | None:
     """Return the folder of a package or the file of a module; None for what has none, such as a built-in."""
     try:
         spec = importlib.util.find_spec(top)
@@ -88,10 +88,11 @@ def _modules(name: str, place: Path) -> Iterator[tuple[str, Path]]:
     if place.is_file():
         yield name, place
         return
-    for path in sorted(place.rglob("*.py")):
-        parts = path.relative_to(place).with_suffix("").parts
-        inner = parts[:-1] if parts[-1] == "__init__" else parts
-        yield ".".join((name, *inner)), path
+    files = sorted(place.rglob("*.py"))
+    bare = {folder for file in files for folder in file.parents if folder.is_relative_to(place)}
+    for path in (*files, *(folder for folder in bare if not (folder / "__init__.py").is_file())):
+        inner = path.parent if path.name == "__init__.py" else path.parent / path.stem
+        yield ".".join((name, *inner.relative_to(place).parts)), path
 
 
 def _stamp(path: Path) -> _Stamp:
