@@ -13,10 +13,14 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 KEDRO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: run test lint viz mlflow bench bench-gpu clean
+.PHONY: run fresh test lint viz mlflow bench bench-gpu clean
 
 run: $(VENV)/.runtime
 	$(BIN)/kedro run $(KEDRO_ARGS)
+
+# Only what changed since the run before; docs/fresh_runs.md.
+fresh: $(VENV)/.runtime
+	$(BIN)/kedro run --runner bdpo_pipeline.lineage.fresh.FreshRunner $(KEDRO_ARGS)
 
 test: $(VENV)/.development
 	./scripts/ensure_chromium.sh

@@ -1,6 +1,5 @@
 """Why a node must run again: what differs between the recipe of its outputs, as recorded, and the one that it would have now."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,8 @@ class Freshness:
 
     def version(self, node: Node) -> str:
         """Return in words which version of its outputs a fresh node would make."""
-        records = [self._record(name) for name in self.kept(node)]
-        versions = {record.version for record in records if isinstance(record, Record)}
+        records = [self._look(name)[0] for name in self.kept(node)]
+        versions = {record.version for record in records if record is not None}
         return ", ".join(sorted(f"version {version}" if version else "unversioned" for version in versions))
 
     def reasons(self, node: Node) -> list[str]:
@@ -51,58 +50,39 @@ class Freshness:
         """
         if not node.outputs:
             return ["it has no outputs, so nothing tells what it did"]
-        problems, records = [], {}
-        for name in self.kept(node):
-            found = self._record(name)
-            if isinstance(found, str):
-                problems.append(found)
-            else:
-                records[name] = found
-        changes = [change for record in records.values() for change in self._changes(node, record.made)]
+        found = {name: self._look(name) for name in self.kept(node)}
+        problems = [problem for _, problem in found.values() if problem]
+        records = {name: record for name, (record, _) in found.items() if record is not None}
         if len({record.session["run_id"] for record in records.values()}) > 1:
             problems.append(f"its outputs {', '.join(records)} are not of one run")
+        changes = [change for record in records.values() for change in self._compare(node, record.made)[1]]
         return list(dict.fromkeys([*changes, *problems]))
 
-    def _record(self, name: str) -> Record | str:
-        """Return the record of an output, or what is wrong with the output."""
-        path = self._path(name)
+    def _look(self, name: str) -> tuple[Record | None, str | None]:
+        """Return the record of an output, if it can be read, and what is wrong with the output."""
+        path = loaded_path(self._catalog.get(name))
         if path is None or not path.exists():
-            return f"its output {name} is missing"
+            return None, f"its output {name} is missing"
         try:
             record = read_record(path)
         except AlteredRecordError:
-            return f"the record of its output {name} was altered"
+            return None, f"the record of its output {name} was altered"
         if record is None:
-            return f"its output {name} has no record of what it was made from"
-        if record.sha256 != self._book.hashes.of_artifact(path):
-            return f"its output {name} was altered"
-        return record
+            return None, f"its output {name} has no record of what it was made from"
+        is_altered = record.sha256 != self._book.hashes.of_artifact(path)
+        return record, f"its output {name} was altered" if is_altered else None
 
-    def _changes(self, node: Node, then: Made) -> Iterator[str]:
-        behind = self._settle_memory(node, then.in_memory)
-        now = self._book.recipe(node, _paths(then))
-        for change in differences(then.recipe, now):
-            name = change.removesuffix(" changed")
-            made = then.in_memory.get(name)
-            if made is not None and name in behind:
-                yield from (f"{cause}, by way of {name}" for cause in differences(made.recipe, behind[name]))
-            else:
-                yield change
+    def _compare(self, node: Node, then: Made | None) -> tuple[Recipe, list[str]]:
+        """Return the recipe of a node now, and in words what differs from then.
 
-    def _settle_memory(self, node: Node, then: Mapping[str, Made]) -> dict[str, Recipe]:
-        """Tell the book by which recipes the inputs that are not kept would be made now; return these."""
-        recipes = {}
+        Where an input that only lives in memory would be made in another way, what differs there is said in its place.
+        """
+        behind = {}
         for name, maker in self.makers(node).items():
             if self.is_in_memory(name):
-                made = then.get(name)
-                self._settle_memory(maker, made.in_memory if made else {})
-                recipes[name] = self._book.recipe(maker, _paths(made) if made else {})
-                self._book.made(maker, recipes[name])
-        return recipes
-
-    def _path(self, name: str) -> Path | None:
-        return loaded_path(self._catalog.get(name))
-
-
-def _paths(made: Made) -> dict[str, Path]:
-    return {name: Path(path) for name, path in made.files.items()}
+                recipe, changes = self._compare(maker, then.in_memory.get(name) if then else None)
+                self._book.made(maker, recipe)
+                behind[f"{name} changed"] = [f"{change}, by way of {name}" for change in changes]
+        now = self._book.recipe(node, {name: Path(path) for name, path in then.files.items()} if then else {})
+        found = differences(then.recipe, now) if then else []
+        return now, [cause for change in found for cause in behind.get(change) or [change]]
