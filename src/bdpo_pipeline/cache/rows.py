@@ -67,20 +67,22 @@ def numbered(number: int, model: Model) -> tuple[Any, ...]:
 
 def whole_row(stored: tuple[Any, ...]) -> Row | None:
     """Return the row of these values; None if they are not what was written: a damaged file gives anything, of any type."""
-    row = Row(*stored[:-1])
+    *values, checksum = stored
     try:
-        return row if row.with_checksum() == stored and len(row.key) == _KEY_BYTES else None
+        intact = _digest(_ROW.pack(*values)) == checksum and len(values[0]) == _KEY_BYTES
     except struct.error:
         return None
+    return Row._make(values) if intact else None
 
 
 def whole_lookup(stored: tuple[Any, ...]) -> Lookup | None:
     """Return the lookup of these values; None if they are not what was written."""
-    lookup = Lookup(*stored[:-1])
+    *values, checksum = stored
     try:
-        return lookup if lookup.with_checksum() == stored else None
+        intact = _digest(_LOOKUP.pack(*values)) == checksum
     except struct.error:
         return None
+    return Lookup._make(values) if intact else None
 
 
 def whole_model(stored: tuple[Any, ...]) -> tuple[int, Model] | None:
