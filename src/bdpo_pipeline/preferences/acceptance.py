@@ -30,7 +30,7 @@ def check_sources(
         if complaint:
             shown = "".join(f"\n  {line}" for line in _first_defects(summary, quarantine))
             raise UnusableSourceError(
-                f"source {summary['name']!r}: {complaint}{shown}\nAll quarantined rows: {quarantine.path}"
+                f"source {summary['name']!r} ({_place(summary)}): {complaint}{shown}\nAll quarantined rows: {quarantine.path}"
             )
 
 
@@ -55,10 +55,14 @@ def _complain(summary: Mapping[str, Any], max_quarantined_share: float) -> str |
 
 
 def _first_defects(summary: Mapping[str, Any], quarantine: StoredTable) -> Iterator[str]:
-    place = summary["file"] or f"{summary['hub']}@{summary['revision']}"
+    place = _place(summary)
     shown = 0
     for batch in quarantine.batches():
         for row in batch.to_pylist():
             if row["file"] == place and shown < ROWS_SHOWN:
                 shown += 1
                 yield f"{row['file']} row {row['row']}, field {row['field'] or '(whole row)'}: {row['reason']}: {row['message']}"
+
+
+def _place(summary: Mapping[str, Any]) -> str:
+    return summary["file"] or f"{summary['hub']}@{summary['revision']}"

@@ -1,46 +1,57 @@
 """CSV rows, one at a time; a broken one does not stop those after it."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from bdpo_pipeline.preferences.defects import RowError
-from bdpo_pipeline.preferences.lines import RawRow, read_lines
+from bdpo_pipeline.preferences.defects import RowError, show_name
+from bdpo_pipeline.preferences.lines import RawRow, read_lines, too_long
 
 
-@dataclass
 class _Lines:
     """Decodes lines for the csv module and remembers the current record's text and what was wrong with it."""
 
-    path: Path
-    max_row_bytes: int
-    text: bytes = b""
-    defect: RowError | None = None
-    ended_early: RowError | None = None
+    def __init__(self, path: Path, max_row_bytes: int):
+        self._lines = enumerate(read_lines(path, max_row_bytes))
+        self._max_row_bytes = max_row_bytes
+        self.ended_early: RowError | None = None
+        self.start_record()
 
-    def __iter__(self) -> Iterator[str]:
-        for number, (line, defect) in enumerate(read_lines(self.path, self.max_row_bytes)):
-            if defect is not None and defect.reason == "broken_file":
-                self.ended_early = defect
-                return
-            self.text = (self.text + line)[: self.max_row_bytes]
-            if defect is not None:
-                self.defect = defect
-                # Without quotes and line ends the rest of a cut line cannot swallow the records after it.
-                yield "cut\n"
-                continue
-            try:
-                yield line.decode("utf-8-sig" if number == 0 else "utf-8")
-            except UnicodeDecodeError as error:
-                message = f"not UTF-8 at byte {error.start} of its line; save the file as UTF-8"
-                self.defect = RowError("broken_encoding", None, message)
-                yield line.decode("utf-8", errors="replace")
+    def start_record(self) -> None:
+        self.text = bytearray()
+        self.defect: RowError | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        number, (line, defect) = next(self._lines)
+        if defect is not None and defect.reason == "broken_file":
+            self.ended_early = defect
+            raise StopIteration
+        self.text += line
+        if defect is None and len(self.text) > self._max_row_bytes:
+            defect = too_long(self._max_row_bytes)
+        if defect is not None:
+            # The csv module drops what it has of the record and starts another with the next line.
+            raise defect
+        try:
+            return line.decode("utf-8-sig" if number == 0 else "utf-8")
+        except UnicodeDecodeError as error:
+            message = f"not UTF-8 at byte {error.start} of its line; save the file as UTF-8"
+            self.defect = RowError("broken_encoding", None, message)
+            return line.decode("utf-8", errors="replace")
 
 
 def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
-    """Yield the records below the header line, each with the header's names as fields."""
+    """Yield the records below the header line, each with the header's names as fields.
+
+    Raises:
+        ValueError: the header line cannot be read, or names a column twice.
+    """
     lines = _Lines(path, max_row_bytes)
     records = csv.reader(lines, strict=True)
     header: list[str] | None = None
@@ -48,25 +59,38 @@ def read_csv(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
     while True:
         first_line = records.line_num + 1
         cells: list[str] = []
+        lines.start_record()
         try:
             with _field_limit(max_row_bytes):
                 cells = next(records)
-            text, defect = lines.text, lines.defect
+            defect = lines.defect
         except StopIteration:
             break
+        except RowError as error:
+            defect = error
         except csv.Error as error:
             message = f"lines {first_line} to {records.line_num} are not a CSV record: {error}"
-            text, defect = lines.text, RowError("broken_csv", None, message)
-        lines.text, lines.defect = b"", None
+            defect = RowError("broken_csv", None, message)
         if header is None:
-            if defect is not None:
-                raise ValueError(f"{path}: the header line cannot be read: {defect}") from defect
-            header = cells
+            header = _check_header(path, cells, defect)
         elif cells or defect:
             number += 1
-            yield _to_row(number, header, cells, text, defect)
+            yield _to_row(number, header, cells, bytes(lines.text), defect)
     if lines.ended_early is not None:
         yield RawRow(number + 1, {}, None, lines.ended_early)
+
+
+def _check_header(path: Path, cells: list[str], defect: RowError | None) -> list[str]:
+    if defect is not None:
+        raise ValueError(
+            f"{path}: the header line cannot be read: {defect}; accepted: names of columns, separated by commas"
+        ) from defect
+    twice = next((name for name, count in Counter(cells).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"{path}: the header line names {show_name(twice)!r} more than once; name each column once"
+        )
+    return cells
 
 
 @contextmanager

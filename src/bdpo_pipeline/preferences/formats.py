@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bdpo_pipeline.preferences.defects import RowError
+from bdpo_pipeline.preferences.defects import RowError, describe
 from bdpo_pipeline.preferences.values import (
     Message,
     check_text,
@@ -154,7 +154,7 @@ def _from_conversations(
 ) -> Candidate:
     for name, messages in (("chosen", chosen), ("rejected", rejected)):
         if messages[-1]["role"] != "assistant":
-            message = f"the last message is from {messages[-1]['role']!r}; accepted: assistant"
+            message = f"the last message is from {describe(messages[-1]['role'])}; accepted: assistant"
             raise RowError("wrong_role", name, message)
     if chosen[:-1] != rejected[:-1]:
         message = "what comes before the answer differs from that of 'chosen'; accepted: the same prompt"

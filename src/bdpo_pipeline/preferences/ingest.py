@@ -12,7 +12,7 @@ from typing import Any
 from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.schemas import get_schema
 from bdpo_pipeline.io.tables import StoredTable, TableWriter
-from bdpo_pipeline.preferences.defects import RowError
+from bdpo_pipeline.preferences.defects import RowError, show_names
 from bdpo_pipeline.preferences.formats import FORMATS, detect_format
 from bdpo_pipeline.preferences.lines import RawRow
 from bdpo_pipeline.preferences.policy import NoPreferenceError, Preference, choose
@@ -55,8 +55,9 @@ def ingest(
     summaries = []
     with TableWriter(get_schema("pairs")) as pairs, TableWriter(get_schema("quarantined_rows")) as quarantine:
         for source, path in zip(sources, paths, strict=True):
+            # Read anew for the rows themselves: to hold the first ones back would hold many of the largest size.
+            format_name = _settle_format(source, path, max_row_bytes)
             rows = _read(source, path, max_row_bytes)
-            format_name, rows = _settle_format(source, rows)
             account = _ingest_source(source, format_name, preference, rows, pairs, quarantine)
             summaries.append(_summarise(source, path, format_name, account))
         return pairs.finish(), quarantine.finish(), summaries
@@ -70,18 +71,21 @@ def _read(source: PreferenceSource, path: Path | None, max_row_bytes: int) -> It
     return itertools.islice(rows, source.max_rows)
 
 
-def _settle_format(source: PreferenceSource, rows: Iterator[RawRow]) -> tuple[str, Iterator[RawRow]]:
+def _settle_format(source: PreferenceSource, path: Path | None, max_row_bytes: int) -> str:
     if source.format != "auto":
-        return source.format, rows
-    first = list(itertools.islice(rows, ROWS_TO_DETECT))
-    found = next((name for row in first if (name := detect_format(row.fields))), None)
-    if found is None:
-        fields = next((", ".join(row.fields) for row in first if row.fields), "none that can be read")
-        raise ValueError(
-            f"source {source.name!r}: cannot tell the format of {place_of(source)} from its first {len(first)} rows "
-            f"(fields: {fields}); set `format` to one of {', '.join(FORMATS)}"
-        )
-    return found, itertools.chain(first, rows)
+        return source.format
+    names: str | None = None
+    count = 0
+    for row in itertools.islice(_read(source, path, max_row_bytes), ROWS_TO_DETECT):
+        count += 1
+        found = detect_format(row.fields)
+        if found is not None:
+            return found
+        names = names or (show_names(row.fields) if row.fields else None)
+    raise ValueError(
+        f"source {source.name!r}: cannot tell the format of {place_of(source)} from its first {count} rows "
+        f"(fields: {names or 'none that can be read'}); set `format` to one of {', '.join(FORMATS)}"
+    )
 
 
 def _ingest_source(

@@ -37,9 +37,9 @@ def read_lines(path: Path, max_row_bytes: int) -> Iterator[tuple[bytes, RowError
         while True:
             try:
                 line = file.readline(max_row_bytes + 1)
-                too_long = len(line) > max_row_bytes
+                cut = len(line) > max_row_bytes
                 rest = line
-                while too_long and rest and not rest.endswith(b"\n"):
+                while cut and rest and not rest.endswith(b"\n"):
                     rest = file.readline(max_row_bytes + 1)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 message = f"the gzip stream is broken or ends early ({error}); what follows is lost, fetch the file again"
@@ -47,11 +47,16 @@ def read_lines(path: Path, max_row_bytes: int) -> Iterator[tuple[bytes, RowError
                 return
             if not line:
                 return
-            if too_long:
-                message = f"the row has more than {max_row_bytes} bytes, which ingestion.max_row_bytes allows"
-                yield line[:max_row_bytes], RowError("row_too_long", None, message)
+            if cut:
+                yield line[:max_row_bytes], too_long(max_row_bytes)
             else:
                 yield line, None
+
+
+def too_long(max_row_bytes: int) -> RowError:
+    """Return what is wrong with a row above the bound."""
+    message = f"the row has more than {max_row_bytes} bytes, which ingestion.max_row_bytes allows"
+    return RowError("row_too_long", None, message)
 
 
 def _open(path: Path) -> BinaryIO:

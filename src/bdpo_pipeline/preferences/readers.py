@@ -1,13 +1,15 @@
 """Raw rows of a file or hub data set, one at a time, whatever their state."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.preferences.csv_reader import read_csv
-from bdpo_pipeline.preferences.defects import RowError, describe
+from bdpo_pipeline.preferences.defects import RowError, describe, show_name
 from bdpo_pipeline.preferences.lines import RawRow, read_lines
+from bdpo_pipeline.preferences.parquet_reader import read_parquet
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 
@@ -20,7 +22,8 @@ def read_file(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
         max_row_bytes: a longer row is not read but reported.
 
     Raises:
-        ValueError: another suffix, or not a Parquet file.
+        ValueError: another suffix; or a file of which not even the beginning can be read: not Parquet, or CSV without a header line
+            that names each column once.
     """
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
@@ -28,7 +31,7 @@ def read_file(path: Path, max_row_bytes: int) -> Iterator[RawRow]:
     if name.endswith((".csv", ".csv.gz")):
         return read_csv(path, max_row_bytes)
     if name.endswith(".parquet"):
-        return _read_parquet(path)
+        return read_parquet(path, max_row_bytes)
     raise ValueError(f"{path}: cannot read this kind of file; accepted: {', '.join(SUFFIXES)}")
 
 
@@ -41,13 +44,22 @@ def read_hub(name: str, revision: str, subset: str | None, split: str) -> Iterat
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(name, name=subset, split=split, revision=revision, streaming=True)
-    except (OSError, ValueError) as error:
+        rows = iter(load_dataset(name, name=subset, split=split, revision=revision, streaming=True))
+    except Exception as error:
         raise ValueError(
             f"hub data set {name}@{revision} (subset {subset}, split {split}) cannot be read: {error}; "
             "check the names and the connection, or download it and give `path`"
         ) from error
-    for number, fields in enumerate(rows, start=1):
+    for number in itertools.count(1):
+        try:
+            fields = next(rows)
+        except StopIteration:
+            return
+        # Each kind of file is read by a library of its own, with errors of its own.
+        except Exception as error:  # noqa: BLE001
+            message = f"reading ends with {type(error).__name__}: {describe(str(error))}; what follows is lost, try again"
+            yield RawRow(number, {}, None, RowError("broken_file", None, message))
+            return
         yield RawRow(number, fields)
 
 
@@ -69,7 +81,9 @@ def _parse_object(line: bytes, number: int) -> dict[str, Any]:
         message = f"not UTF-8 at byte {error.start}; save the file as UTF-8"
         raise RowError("broken_encoding", None, message) from error
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_to_object)
+    except RowError:
+        raise
     except (ValueError, RecursionError) as error:
         raise RowError("broken_json", None, f"not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -78,17 +92,12 @@ def _parse_object(line: bytes, number: int) -> dict[str, Any]:
     return value
 
 
-def _read_parquet(path: Path) -> Iterator[RawRow]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
-    with file:
-        number = 0
-        for batch in file.iter_batches(batch_size=512):
-            for fields in batch.to_pylist():
-                number += 1
-                yield RawRow(number, fields)
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            shown = show_name(name)
+            message = f"{shown!r} stands more than once in an object; accepted: each name once"
+            raise RowError("duplicate_field", shown, message)
+        found[name] = value
+    return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo_pipeline.preferences.defects import RowError, describe
+from bdpo_pipeline.preferences.defects import RowError, describe, show_names
 
 Message = dict[str, str]
 
@@ -12,9 +12,7 @@ Message = dict[str, str]
 def read_text(fields: Mapping[str, Any], name: str) -> str:
     """Return a required, non-empty text."""
     if fields.get(name) is None:
-        raise RowError(
-            "missing_field", name, f"no {name!r}; found: {', '.join(map(str, fields)) or 'nothing'}"
-        )
+        raise RowError("missing_field", name, f"no {name!r}; found: {show_names(fields)}")
     return check_text(fields[name], name)
 
 
