@@ -131,6 +131,14 @@ def test_callables_of_every_kind(given, expected):
     assert "bdpo_pipeline.seeds:derive_seed" in definitions
 
 
+def test_what_has_no_source_is_never_the_same():
+    space = {"__name__": "typed_into_a_prompt"}
+    exec("def f(): return 1", space)  # noqa: S102
+    assert code_of([space["f"]]).definitions.keys() == {"typed_into_a_prompt:f"}
+    assert code_of([space["f"]]) != code_of([space["f"]])
+    assert code_of([dict]) == code_of([dict]) == Code({}, {})
+
+
 def test_an_edit_is_seen_at_once(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     package = tmp_path / "edited_package"

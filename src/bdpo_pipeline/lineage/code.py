@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from bdpo_pipeline.lineage.code_graph import CodeGraph
 from bdpo_pipeline.lineage.code_search import Needs
-from bdpo_pipeline.lineage.distributions import distributions_of
+from bdpo_pipeline.lineage.distributions import distributions_of, is_installed
 from bdpo_pipeline.lineage.sources import Sources, own_place
 from bdpo_pipeline.models.fingerprints import hash_file
 
@@ -48,15 +49,20 @@ def code_of(objects: Iterable[Callable[..., Any] | type]) -> Code:
     """Return the code that functions and classes use.
 
     Args:
-        objects: of the project; of others, such as data sets of a library, only the distributions count.
+        objects: of the project; of others, such as data sets of a library, only the distributions count. What has no source that could
+            be read is never the same twice.
     """
     roots = [part for given in objects for part in _parts(given)]
-    own = [root for root in roots if own_place(root.__module__) is not None]
-    foreign = [root for root in roots if own_place(root.__module__) is None]
+    own = [root for root in roots if own_place(str(root.__module__)) is not None]
+    foreign = [root for root in roots if root not in own]
     graph, needs = _closure(own)
     said = {f"{module}:{name}": graph.sha256((module, name)) for module, name in needs.definitions}
     files = {graph.sources.label(path): hash_file(path) for path in needs.files}
     found = files | {name: sha256 for name, sha256 in said.items() if sha256 is not None}
+    for root in foreign:
+        if not is_installed(_top(root)):
+            # Defined in a notebook, say: what cannot be read may have changed.
+            found[f"{root.__module__}:{root.__qualname__}"] = f"unknown {uuid4().hex}"
     extras = {extra for root in foreign if (extra := _extra(root)) is not None}
     modules = needs.modules.union(*map(_imports_of, foreign))
     return Code(dict(sorted(found.items())), distributions_of(modules, {"kedro_datasets": extras}))
@@ -91,21 +97,27 @@ def _parts(given: Any) -> Iterator[Any]:
                 yield from _parts(part)
     else:
         inner = inspect.unwrap(given)
-        yield inner if hasattr(inner, "__qualname__") else type(inner)
+        named = inner if hasattr(inner, "__qualname__") else type(inner)
+        # Of a class, also those that it derives from elsewhere.
+        yield from named.__mro__ if isinstance(named, type) else [named]
+
+
+def _top(given: Any) -> str:
+    return str(given.__module__).partition(".")[0]
 
 
 def _extra(kind: Any) -> str | None:
     """Return the extra of kedro-datasets that a data set of it asks for: `pandas-parquetdataset`, say."""
-    package, _, rest = kind.__module__.partition(".")
+    package, _, rest = str(kind.__module__).partition(".")
     return f"{rest.partition('.')[0]}-{kind.__qualname__.lower()}" if package == "kedro_datasets" else None
 
 
 @functools.cache
 def _imports_of(kind: Any) -> frozenset[str]:
     """Return the top-level modules that a class or function from outside needs: its own, and what its file imports."""
-    found = {kind.__module__.partition(".")[0]}
-    source = inspect.getsourcefile(kind) if found.isdisjoint(sys.stdlib_module_names) else None
-    if source is None:
+    found = {_top(kind)}
+    source = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if not found.isdisjoint(sys.stdlib_module_names) or not str(source).endswith(".py"):
         return frozenset(found)
     for node in ast.walk(ast.parse(Path(source).read_bytes())):
         if isinstance(node, ast.Import):

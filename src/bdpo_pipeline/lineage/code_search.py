@@ -166,8 +166,8 @@ class Search:
 
     def _string(self, text: str) -> None:
         """Count the modules that a string names, by their dotted name or, beside the module, by their file."""
-        top = self._module.name.partition(".")[0]
-        for match in re.finditer(rf"\b{top}(?:\.\w+)+|^{top}$", text):
+        tops = "|".join(map(re.escape, self._sources.tops))
+        for match in re.finditer(rf"\b(?:{tops})(?:\.\w+)+|^(?:{tops})$", text):
             parts = match[0].split(".")
             while parts and self._sources.module(".".join(parts)) is None:
                 parts.pop()

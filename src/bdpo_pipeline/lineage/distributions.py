@@ -38,6 +38,11 @@ def distributions_of(modules: Iterable[str], extras: Mapping[str, Iterable[str]]
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
+def is_installed(module: str) -> bool:
+    """Whether a module is part of Python or of an installed distribution, by its top-level name."""
+    return module in sys.stdlib_module_names or module in _index(tuple(sys.path))[0]
+
+
 @lru_cache(maxsize=1)
 def _index(_path: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, metadata.Distribution]]:
     """Return the distributions of every top-level module, and every distribution by its normal name; the first on the path wins."""

@@ -12,6 +12,7 @@ from bdpo_pipeline.lineage.definitions import SourceModule, parse_module
 
 _Stamp = tuple[int, int]
 _OWN = __name__.partition(".")[0]
+_INSTALLED = {"site-packages", "dist-packages"}
 _parsed: dict[tuple[str, Path], tuple[_Stamp, SourceModule]] = {}
 
 
@@ -23,7 +24,7 @@ class Sources:
     """
 
     def __init__(self, tops: dict[str, Path]) -> None:
-        self._roots = [place.parent for place in tops.values()]
+        self.tops = tops
         paths = {name: path for top, place in tops.items() for name, path in _modules(top, place)}
         self._files = {name: (path, _stamp(path)) for name, path in paths.items()}
 
@@ -51,7 +52,8 @@ class Sources:
 
     def label(self, path: Path) -> str:
         """Return the path of a file beside the code, from its package on."""
-        return next(path.relative_to(root).as_posix() for root in self._roots if path.is_relative_to(root))
+        roots = [place.parent for place in self.tops.values()]
+        return next(path.relative_to(root).as_posix() for root in roots if path.is_relative_to(root))
 
 
 def own_place(module: str) -> tuple[str, Path] | None:
@@ -80,8 +82,8 @@ def _place(top: str, _path: tuple[str, ...]) -> Path | None:
 
 
 def _is_installed(place: Path) -> bool:
-    paths = sysconfig.get_paths()
-    return any(place.is_relative_to(paths[kind]) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    is_part_of_python = place.is_relative_to(sysconfig.get_path("stdlib"))
+    return is_part_of_python or not _INSTALLED.isdisjoint(place.parts)
 
 
 def _modules(name: str, place: Path) -> Iterator[tuple[str, Path]]:
