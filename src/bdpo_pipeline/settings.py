@@ -5,6 +5,8 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 
 from bdpo_pipeline.hooks import ParameterNamesHook
+from bdpo_pipeline.interrupts import FinishedJobsHook, InterruptHook
+from bdpo_pipeline.io.versions import PinVersionsHook
 from bdpo_pipeline.lineage.hook import LineageHook
 from bdpo_pipeline.tracking.hook import TrackingHook
 
@@ -17,5 +19,12 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "config_patterns": {"tracking": ["tracking*"]},
 }
 
-# The last is told first: an artifact has its record before it is tracked.
-HOOKS = (ParameterNamesHook(), TrackingHook(), LineageHook())
+# The last is told first: versions are pinned before anyone looks, and an artifact has its record before it is tracked.
+HOOKS = (
+    ParameterNamesHook(),
+    FinishedJobsHook(),
+    TrackingHook(),
+    LineageHook(),
+    PinVersionsHook(),
+    InterruptHook(),
+)

@@ -90,3 +90,23 @@ def _verify_model(folder: Path) -> Iterator[Finding]:
         check_converted(folder, hash_weights(folder), hash_tokenizer(folder))
     except (AlteredModelError, FileNotFoundError) as error:
         yield Finding("altered", str(folder), str(error))
+
+
+def _verify_cache(path: Path) -> tuple[int, list[Finding]]:
+    """Return how many rows of the reference cache are whole, and what is wrong with others."""
+    from bdpo_pipeline.cache.repair import check
+
+    if not path.is_file():
+        return 0, []
+    condition = check(path)
+    return condition.intact_rows, [Finding("altered", str(path), problem) for problem in condition.problems]
+
+
+def _verify_checkpoint(folder: Path) -> Iterator[Finding]:
+    from bdpo_pipeline.engine.checkpoint_files import read_checkpoint
+    from bdpo_pipeline.engine.sealed import DamagedError
+
+    try:
+        read_checkpoint(folder)
+    except DamagedError as error:
+        yield Finding("altered", str(folder), str(error))

@@ -11,6 +11,7 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
+from bdpo_pipeline.engine.durable import write_whole
 from bdpo_pipeline.engine.events import Event, subscribe
 from bdpo_pipeline.files_read import noting_files
 from bdpo_pipeline.lineage.artifacts import (
@@ -30,7 +31,7 @@ from bdpo_pipeline.lineage.record import (
     to_json,
 )
 from bdpo_pipeline.lineage.session_facts import SessionFacts
-from bdpo_pipeline.lineage.storing import link_alike, write_whole
+from bdpo_pipeline.lineage.storing import link_alike
 from bdpo_pipeline.models.fingerprints import hash_file
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bdpo_pipeline.engine.durable import write_whole
 from bdpo_pipeline.lineage.library import Entry
 from bdpo_pipeline.lineage.parameter_names import MASK
 from bdpo_pipeline.lineage.recipe import FileHashes
 from bdpo_pipeline.lineage.record import Made, Record
-from bdpo_pipeline.lineage.storing import write_whole
 
 logger = logging.getLogger(__name__)
 

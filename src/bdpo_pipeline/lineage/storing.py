@@ -1,23 +1,10 @@
-"""Files put in place whole, and the same bytes kept once."""
+"""The same bytes kept once."""
 
 import filecmp
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that, whatever happens, it is there whole or as it was before."""
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def link_alike(
