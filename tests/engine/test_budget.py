@@ -17,6 +17,7 @@ from bdpo_pipeline.engine.budget import gathered_bytes, longest_rows, resting_by
 from bdpo_pipeline.engine.jobs import Compute, OptimiserSpec, ScoreJob
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 from bdpo_pipeline.engine.layout import Row
+from bdpo_pipeline.engine.sealed import seal, unseal
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
 
@@ -120,9 +121,12 @@ def test_two_processes_share_a_budget_and_agree(roomy, wide_model, job, tmp_path
 def test_a_job_goes_on_with_what_was_chosen_first(roomy, wide_model, job):
     result, folder = roomy
     wanted = budgeted(job, wide_model, memory_gb=40.0)
-    assert json.loads((folder / "layout.json").read_text())["tokens_per_batch"] == 2048
     (folder / "result.json").unlink()
-    (folder / "layout.json").write_text(json.dumps({"tokens_per_batch": 333, "reason": "as before"}))
+    state = max(folder.glob("checkpoint-*")) / "state.json"
+    content = unseal(state)
+    assert content["layout"]["tokens_per_batch"] == 2048
+    content["layout"]["tokens_per_batch"] = 333
+    state.write_text(seal(content))
     again, _ = run_job(wanted, folder.parent, **data())
     assert again["tokens_per_batch"] == 333
     assert again["history"] == result["history"]

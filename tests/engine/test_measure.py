@@ -13,7 +13,7 @@ from bdpo_pipeline.engine.logps import ResponseScorer
 from bdpo_pipeline.engine.measure import Measure
 from bdpo_pipeline.engine.pair_data import PairData, load_pairs
 from bdpo_pipeline.engine.sensitivity import logps_and_sensitivities
-from bdpo_pipeline.engine.tokens import save_tokens
+from bdpo_pipeline.engine.tokens import pack_tokens
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
 from bdpo_pipeline.objectives import Need, PairBatch, bind_objective, objective_names
@@ -40,7 +40,7 @@ def context(tmp_path, pairs) -> WorkerContext:
     unsafe = torch.arange(len(pairs.ragged["contexts"])) % 3 == 0
     labels = {"chosen_unsafe": 0.0 * unsafe.double().numpy(), "rejected_unsafe": unsafe.double().numpy()}
     ragged = {**pairs.ragged, "marginal_context": [MARGINAL_CONTEXT]}
-    save_tokens(tmp_path / "tokens.safetensors", ragged, {**pairs.flat, **labels})
+    (tmp_path / "tokens.safetensors").write_bytes(pack_tokens(ragged, {**pairs.flat, **labels}))
     return WorkerContext(tmp_path, Accelerator(cpu=True), lambda _: None)
 
 
@@ -199,7 +199,7 @@ def test_comprehension_survives_the_trip_through_a_job():
 
 def test_columns_that_a_job_does_not_bring_are_nan(context, tmp_path, pairs):
     flat = {"is_training": pairs.flat["is_training"]}
-    save_tokens(tmp_path / "tokens.safetensors", pairs.ragged, flat)
+    (tmp_path / "tokens.safetensors").write_bytes(pack_tokens(pairs.ragged, flat))
     data = load_pairs(context)
     assert data.columns["reference_chosen"].isnan().all()
     assert data.marginal_context == []

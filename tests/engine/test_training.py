@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def test_two_processes_agree_on_what_pairs_of_a_step_share(pairs, job, tmp_path,
 def test_same_job_again_gives_the_same_bytes(train, job):
     _, folder = train(job(lora=job().lora.__class__(4, 8, 0.1, "all-linear")))
     first = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(folder)
     _, folder = train(job(lora=job().lora.__class__(4, 8, 0.1, "all-linear")))
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == first
 

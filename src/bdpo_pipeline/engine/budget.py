@@ -1,13 +1,11 @@
 """How many places a forward pass may take: as many as the memory budget allows, up to where more make nothing faster."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from bdpo_pipeline.engine.context import WorkerContext
@@ -24,7 +22,6 @@ ENOUGH_PLACES = {"cpu": 2048, "cuda": 32768}
 OVERHEAD = {"cpu": 2.0, "cuda": 1.15}
 # Passes up to this size are run through for their memory; what larger ones take is in proportion.
 _MEASURED_PLACES = 4096
-_FILE = "layout.json"
 
 
 class BudgetError(RuntimeError):
@@ -58,8 +55,9 @@ def choose_places(
     observe: Callable[[list[int]], Tensor],
     *,
     learning: bool,
+    chosen: Mapping[str, Any] | None = None,
 ) -> int:
-    """Return the bound of places in a forward pass, the same in every process and, once chosen, whenever the job goes on.
+    """Return the bound of places in a forward pass, the same in every process.
 
     To be called before the model is sharded: what runs is then whole in one process.
 
@@ -70,11 +68,12 @@ def choose_places(
         rows: all that the job computes.
         observe: the pass over rows given by their numbers, to a tensor that is differentiated if learning.
         learning: whether there is a backward pass.
+        chosen: the fields of the layout that the job began with, if it goes on.
 
     Raises:
         BudgetError: the longest row takes more than the budget.
     """
-    layout = _stored(context)
+    layout = Layout(**chosen) if chosen is not None else None
     enough = _enough(model, context.device)
     if layout is None and compute.tokens_per_batch is not None:
         layout = Layout(compute.tokens_per_batch, "as given")
@@ -86,9 +85,6 @@ def choose_places(
     agreed = int(context.accelerator.gather(places).min())
     if context.accelerator.is_main_process:
         facts = asdict(layout) | {"tokens_per_batch": agreed}
-        partial_file = context.folder / f"{_FILE}.partial"
-        partial_file.write_text(json.dumps(facts))
-        partial_file.replace(context.folder / _FILE)
         if compute.tokens_per_batch is None:
             context.emit({"event": "layout", **facts})
         context.facts.update(facts)
@@ -210,15 +206,3 @@ def _too_long(tokens: int, taken: float, resting: float, total: float, reason: s
         f"and its weights take, and the budget is {total / GB:.2f} GB ({reason}). Raise compute.memory_gb, set "
         "compute.activation_checkpointing to true (training), or lower the length bounds in filtering.length"
     )
-
-
-def _stored(context: WorkerContext) -> Layout | None:
-    """Return what the job's checkpoints were made with, as the main process knows it; without one, the choice is free again."""
-    path = context.folder / _FILE
-    found: dict[str, Any] = {}
-    goes_on = path.exists() and any(context.folder.glob("checkpoint-*"))
-    if context.accelerator.is_main_process and goes_on:
-        found = json.loads(path.read_text())
-    known = torch.tensor([found.get("tokens_per_batch", 0)], device=context.device)
-    places = int(broadcast(known))
-    return Layout(**{"reason": "", **found, "tokens_per_batch": places}) if places else None

@@ -1,9 +1,6 @@
-"""Checkpoints of training: safetensors and JSON, written whole or not at all, the newest two kept."""
+"""Checkpoints of training: written whole or not at all, the newest two kept, checked byte by byte before training goes on from one."""
 
-import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +12,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bdpo_pipeline.engine.checkpoint_files import (
+    PLAIN,
+    TENSORS,
+    checkpoint_path,
+    complete_checkpoint,
+    list_checkpoints,
+    read_checkpoint,
+)
 from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.durable import whole_folder
+from bdpo_pipeline.engine.sealed import DamagedError, unseal
 from bdpo_pipeline.engine.sharding import gather, spread
 from bdpo_pipeline.engine.weights import TrainedWeights
 
-_PREFIX = "checkpoint-"
 _KEPT = 2
 
 
@@ -46,10 +52,33 @@ class TrainingState:
     best_weights: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint.
+
+    Attributes:
+        folder: where it lies.
+        plain: the state, without tensors.
+        layout: what `engine.budget.choose_places` had decided when the training began.
+        threads: of the processes that wrote it.
+        processor: of the main one.
+    """
+
+    folder: Path
+    plain: dict[str, Any]
+    layout: dict[str, Any]
+    threads: int
+    processor: str
+
+
 def save_checkpoint(
     context: WorkerContext, state: TrainingState, weights: TrainedWeights, optimiser: Optimizer
 ) -> None:
-    """Write a checkpoint of ``state.step`` and drop the ones that are no longer needed; all processes call, the main one writes."""
+    """Write a checkpoint of ``state.step`` and drop the ones that are no longer needed; all processes call, the main one writes.
+
+    Raises:
+        NoSpaceError: there is no room; the checkpoints before are untouched.
+    """
     if not context.accelerator.is_main_process and not weights.sharded:
         return
     optimiser_tensors = {
@@ -61,39 +90,71 @@ def save_checkpoint(
     if not context.accelerator.is_main_process:
         return
     folder = context.folder
-    scratch = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=folder))
     tensors = {
         **{f"weights/{name}": value for name, value in snapshot.items()},
         **{f"best/{name}": value for name, value in state.best_weights.items()},
         **{name: value for name, value in optimiser_tensors.items() if value is not None},
     }
-    save_file({name: value.contiguous() for name, value in tensors.items()}, scratch / "state.safetensors")
-    plain = {
-        "step": state.step,
-        "history": state.history,
-        "tokens": state.tokens,
-        "best_loss": state.best_loss,
-        "best_step": state.best_step,
-        "waited": state.waited,
-    }
-    (scratch / "state.json").write_text(json.dumps(plain))
-    for path in scratch.iterdir():
-        _sync(path)
-    scratch.replace(folder / f"{_PREFIX}{state.step:08d}")
-    _sync(folder)
-    for old in _checkpoints(folder)[:-_KEPT]:
+    plain = {name: value for name, value in vars(state).items() if name != "best_weights"}
+    needed = sum(value.numel() * value.element_size() for value in tensors.values())
+    with whole_folder(checkpoint_path(folder, state.step), needed) as written:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, written / TENSORS)
+        content = {
+            "job": folder.name,
+            "state": plain,
+            "layout": context.facts,
+            "threads": torch.get_num_threads(),
+            "processor": _processor(context),
+        }
+        complete_checkpoint(written, content)
+    for old in list_checkpoints(folder)[:-_KEPT]:
         shutil.rmtree(old)
 
 
-def load_checkpoint(
-    context: WorkerContext, weights: TrainedWeights, optimiser: Optimizer
-) -> TrainingState | None:
-    """Set weights and optimiser to the job's newest checkpoint and return its state; None without one. All processes call."""
-    newest = _newest(context)
-    if newest is None:
+def find_checkpoint(context: WorkerContext) -> Checkpoint | None:
+    """Return the job's newest whole checkpoint, None without one; damaged ones are reported and removed. All processes call.
+
+    The main process reads and decides for all: a shared file system may show others an older state.
+    """
+    step = -1
+    if context.accelerator.is_main_process:
+        found = list_checkpoints(context.folder)
+        while found and step < 0:
+            step = _check(context, found.pop())
+    agreed = int(broadcast(torch.tensor([step], device=context.device)))
+    if agreed < 0:
         return None
-    plain = json.loads((newest / "state.json").read_text())
-    with safe_open(newest / "state.safetensors", "pt") as tensors:
+    folder = checkpoint_path(context.folder, agreed)
+    content = unseal(folder / PLAIN)
+    return Checkpoint(folder, content["state"], content["layout"], content["threads"], content["processor"])
+
+
+def carry_over(checkpoint: Checkpoint, context: WorkerContext, threads: int | None) -> None:
+    """Let this process compute as those did that wrote the checkpoint, and say what cannot be as it was.
+
+    Args:
+        checkpoint: to go on from.
+        context: of the worker.
+        threads: as the job asks for; where it does not, their number was found when the training began.
+    """
+    if threads is None:
+        torch.set_num_threads(checkpoint.threads)
+    if not context.accelerator.is_main_process:
+        return
+    context.emit({"event": "resumed", "step": checkpoint.plain["step"]})
+    if checkpoint.processor != _processor(context):
+        message = (
+            f"{checkpoint.folder.name} was written on {checkpoint.processor} and training goes on on {_processor(context)}: the result "
+            "may differ in last digits from that of a training that was never cut off"
+        )
+        context.emit({"event": "warning", "message": message})
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, context: WorkerContext, weights: TrainedWeights, optimiser: Optimizer
+) -> TrainingState:
+    """Set weights and optimiser to those of a checkpoint and return its state. All processes call."""
+    with safe_open(checkpoint.folder / TENSORS, "pt") as tensors:
         # Of sharded weights the main process hands out the parts; the others need not read them.
         reads = context.accelerator.is_main_process or not weights.sharded
         weights.restore(_part(tensors, "weights/") if reads else {})
@@ -111,19 +172,20 @@ def load_checkpoint(
                 restored["state"].setdefault(number, {})[key] = value
         best = _part(tensors, "best/") if reads else {}
     optimiser.load_state_dict(restored)
-    return TrainingState(**plain, best_weights=best)
+    return TrainingState(**checkpoint.plain, best_weights=best)
 
 
-def _newest(context: WorkerContext) -> Path | None:
-    """Return the checkpoint that the main process sees as the newest: a shared file system may show others an older one."""
-    found = _checkpoints(context.folder)
-    step = int(found[-1].name.removeprefix(_PREFIX)) if found else -1
-    agreed = int(broadcast(torch.tensor([step], device=context.device)))
-    return None if agreed < 0 else context.folder / f"{_PREFIX}{agreed:08d}"
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{_PREFIX}*"))
+def _check(context: WorkerContext, folder: Path) -> int:
+    """Return the step of a checkpoint, or -1 for a damaged one, which is removed."""
+    try:
+        return int(read_checkpoint(folder)["state"]["step"])
+    except DamagedError as error:
+        shutil.rmtree(folder)
+        left = bool(list_checkpoints(context.folder))
+        then = "the one before is tried" if left else "there is none before it: training starts anew"
+        message = f"{folder} is damaged and was removed ({error}); {then}"
+        context.emit({"event": "warning", "message": message})
+        return -1
 
 
 def _part(tensors: Any, prefix: str) -> dict[str, Tensor]:
@@ -131,9 +193,7 @@ def _part(tensors: Any, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensors.get_tensor(name) for name in names}
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _processor(context: WorkerContext) -> str:
+    if context.device.type == "cuda":
+        return torch.cuda.get_device_name(context.device)
+    return f"a CPU with {torch.backends.cpu.get_cpu_capability()}"

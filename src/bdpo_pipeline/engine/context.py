@@ -1,5 +1,6 @@
 """What every task of a worker is given: its folder, its processes, and a way to report."""
 
+import errno
 import json
 import os
 import time
@@ -12,9 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, broadcast
 
+from bdpo_pipeline.disk_space import clear_about_space
 from bdpo_pipeline.engine.events import Event
+from bdpo_pipeline.engine.job_folder import STOP
 from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.engine.tokens import load_tokens
 
@@ -27,15 +30,29 @@ _OURS = ("NO", "MULTI_CPU", "MULTI_GPU")
 _PROGRESS_EVERY_SECONDS = 1.0
 
 
+class StoppedError(RuntimeError):
+    """The caller asked to stop, and this is done."""
+
+
 class EventWriter:
     """Appends events to a file, a line each, that the launcher follows."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", buffering=1)
+        self._path = path
+        self._file = path.open("ab", buffering=0)
 
     def emit(self, event: Event) -> None:
-        """Write one event."""
-        self._file.write(json.dumps(event) + "\n")
+        """Write one event, whole or not at all.
+
+        Raises:
+            NoSpaceError: there is no room.
+        """
+        line = json.dumps(event).encode() + b"\n"
+        with clear_about_space(self._path, len(line)):
+            written = self._file.write(line)
+            if written < len(line):
+                self._file.truncate(self._file.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,11 @@ class WorkerContext:
         """Return a process's part of the items, by default this one's; the parts are disjoint and together all, however uneven."""
         first = self.accelerator.process_index if process is None else process
         return list(items[first :: self.accelerator.num_processes])
+
+    def stops(self) -> bool:
+        """Return whether the caller asks to stop, as the main process sees it; all must call."""
+        asked = self.accelerator.is_main_process and (self.folder / STOP).exists()
+        return bool(broadcast(torch.tensor([asked], dtype=torch.int32, device=self.device)))
 
     @contextmanager
     def progress(self, task: str, total: int) -> Iterator[Callable[[int], None]]:

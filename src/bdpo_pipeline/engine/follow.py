@@ -4,7 +4,6 @@ To be started on every machine but the one that runs Kedro, with the ``compute.s
 Accelerate's in which ``machine_rank`` is this machine's. It joins one job after the other until it is ended. See docs/multi_node.md.
 """
 
-import json
 import logging
 import signal
 import socket
@@ -13,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bdpo_pipeline.engine.jobs import job_from_dict
+from bdpo_pipeline.engine.job_folder import read_job
 from bdpo_pipeline.engine.launching import ATTEMPT, BEAT_SECONDS, started
 
 logger = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def follow(scratch: Path, accelerate_config: str) -> None:
 
 def _join(runs: Runs, mark: str, folder: Path, accelerate_config: str) -> None:
     try:
-        compute = job_from_dict(json.loads((folder / "job.json").read_text())).compute
+        compute = read_job(folder).compute
     except FileNotFoundError:  # it ended just now
         return
     if compute.accelerate_config is None:

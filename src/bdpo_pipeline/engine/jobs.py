@@ -69,7 +69,11 @@ class LoraSpec:
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """Log-probs of responses. Tokens (``tokens.safetensors``): ``contexts``, ``responses``, ``response_context``."""
+    """Log-probs of responses.
+
+    Tokens (``tokens.safetensors``): ``contexts``, ``responses``, ``response_context`` (the number of each response's context) and, if
+    not all are to be computed, ``is_wanted`` (one a response): the others only have their part in how batches are made up.
+    """
 
     model: str
     compute: Compute

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bdpo_pipeline.engine.durable import write_whole
 from bdpo_pipeline.engine.jobs import Compute
 
 logger = logging.getLogger(__name__)
@@ -56,16 +57,14 @@ def started(compute: Compute, folder: Path, log: Path) -> Iterator["subprocess.P
     try:
         yield process
     finally:
-        _end_group(process)
+        end_group(process)
 
 
 @contextlib.contextmanager
 def announced(folder: Path) -> Iterator[None]:
     """Let other machines see the job in ``folder``: the file tells this run from others, and its time goes on while the run lives."""
     path, over = folder / ATTEMPT, threading.Event()
-    partial = folder / f".{ATTEMPT}"
-    partial.write_text(uuid.uuid4().hex)
-    partial.replace(path)
+    write_whole(path, uuid.uuid4().hex)
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
@@ -119,7 +118,8 @@ def _check_config(path: Path, compute: Compute) -> None:
         )
 
 
-def _end_group(process: "subprocess.Popen[bytes]") -> None:
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that was started, and all that it started, by SIGTERM and, where that is not heard, by SIGKILL."""
     for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
         if process.poll() is not None and number is signal.SIGTERM:
             continue

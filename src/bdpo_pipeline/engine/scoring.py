@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +19,12 @@ from bdpo_pipeline.models.adapters import load_policy
 def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     """Score every response and report each batch's log-probs as a ``scores`` event as soon as they are known.
 
-    Responses of one context share its computation, up to the batch's token bound.
+    Responses of one context share its computation, up to the batch's token bound. Batches are made up of all responses, and what is
+    not wanted is then left out: a pass that was cut off and goes on has the rest of its batches as they would have been.
     """
     ids, flat = context.load_tokens()
     response_context = flat["response_context"].tolist()
+    wanted = flat.get("is_wanted", np.ones(len(response_context), bool)).tolist()
     model = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
     fuse_lora(model)
     apart = [
@@ -34,18 +37,19 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
         return response_logps(model, build_batch([apart[i] for i in numbers]).to(context.device))
 
     tokens = choose_places(job.compute, context, model, apart, observe, learning=False)
-    members = group_by_context(response_context, ids, tokens)
-    rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
-    batches = context.share(plan_batches(rows, tokens))
+    batches = context.share(_wanted_batches(response_context, ids, wanted, tokens))
     passes = 0
     start, start_cpu = time.monotonic(), time.process_time()
     with (
         torch.inference_mode(),
-        context.progress("score", sum(len(members[i][1]) for b in batches for i in b)) as advance,
+        context.progress("score", sum(len(group) for batch in batches for _, group in batch)) as advance,
     ):
-        for numbers in batches:
-            logps = response_logps(model, build_batch([rows[i] for i in numbers]).to(context.device))
-            responses = [i for number in numbers for i in members[number][1]]
+        for batch in batches:
+            rows = [
+                Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in batch
+            ]
+            logps = response_logps(model, build_batch(rows).to(context.device))
+            responses = [i for _, group in batch for i in group]
             context.emit({"event": "scores", "responses": responses, "logps": logps.double().tolist()})
             advance(len(responses))
             passes += 1
@@ -57,6 +61,20 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
     }
+
+
+def _wanted_batches(
+    response_context: list[int], ids: dict[str, list[list[int]]], wanted: list[bool], tokens_per_batch: int
+) -> list[list[tuple[int, list[int]]]]:
+    """Return batches of (context, its wanted responses), made up as if all responses were wanted; none is empty."""
+    members = group_by_context(response_context, ids, tokens_per_batch)
+    rows = [Row(ids["contexts"][number], [ids["responses"][i] for i in group]) for number, group in members]
+    batches = [[members[i] for i in numbers] for numbers in plan_batches(rows, tokens_per_batch)]
+    reduced = [
+        [(number, left) for number, group in batch if (left := [i for i in group if wanted[i]])]
+        for batch in batches
+    ]
+    return [batch for batch in reduced if batch]
 
 
 def group_by_context(

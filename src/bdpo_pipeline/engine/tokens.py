@@ -6,25 +6,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 Ids = list[list[int]]
 
 
-def save_tokens(
-    path: Path, ragged: Mapping[str, Sequence[Sequence[int]]], flat: Mapping[str, NDArray[Any]]
-) -> None:
-    """Write lists of id lists (``ragged``) and plain one-dimensional arrays (``flat``) into one file."""
+def pack_tokens(ragged: Mapping[str, Sequence[Sequence[int]]], flat: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the content of a file with lists of id lists (``ragged``) and plain one-dimensional arrays (``flat``)."""
     tensors: dict[str, NDArray[Any]] = {f"flat/{name}": np.ascontiguousarray(a) for name, a in flat.items()}
     for name, lists in ragged.items():
         lengths = np.fromiter((len(ids) for ids in lists), np.int64, len(lists))
         values = np.fromiter((token for ids in lists for token in ids), np.int32, int(lengths.sum()))
         tensors |= {f"values/{name}": values, f"lengths/{name}": lengths}
-    save_file(tensors, path)
+    return save(tensors)
 
 
 def load_tokens(path: Path) -> tuple[dict[str, Ids], dict[str, NDArray[Any]]]:
-    """Read what :func:`save_tokens` wrote: the lists of id lists, and the flat arrays."""
+    """Read what :func:`pack_tokens` made: the lists of id lists, and the flat arrays."""
     tensors = load_file(path)
     names = [name.removeprefix("values/") for name in tensors if name.startswith("values/")]
     ragged = {name: _split(tensors[f"values/{name}"], tensors[f"lengths/{name}"]) for name in names}

@@ -1,10 +1,12 @@
 """What training leaves: a PEFT adapter, or a model folder with all weights."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.durable import whole_folder
 from bdpo_pipeline.engine.jobs import TrainJob
 from bdpo_pipeline.engine.sharding import gather
 from bdpo_pipeline.models.loading import load_model, load_tokenizer
@@ -19,7 +21,8 @@ def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> No
     trained: Any = policy
     if job.lora is not None:
         if context.accelerator.is_main_process:
-            trained.save_pretrained(target)
+            with whole_folder(target, _bytes(p for p in policy.parameters() if p.requires_grad)) as folder:
+                trained.save_pretrained(folder)
         return
     if job.compute.sharding is not None:
         wholes = {name: whole for name, p in policy.state_dict().items() if (whole := gather(p)) is not None}
@@ -30,5 +33,10 @@ def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> No
     if context.accelerator.is_main_process:
         # Off for training only.
         trained.config.use_cache = True
-        trained.save_pretrained(target)
-        load_tokenizer(job.model).save_pretrained(target)
+        with whole_folder(target, _bytes(trained.parameters())) as folder:
+            trained.save_pretrained(folder)
+            load_tokenizer(job.model).save_pretrained(folder)
+
+
+def _bytes(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters)

@@ -9,9 +9,15 @@ import torch
 from transformers import get_scheduler
 
 from bdpo_pipeline.engine.budget import choose_places
-from bdpo_pipeline.engine.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from bdpo_pipeline.engine.checkpoint import (
+    TrainingState,
+    carry_over,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from bdpo_pipeline.engine.comprehension import Comprehension
-from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.context import StoppedError, WorkerContext
 from bdpo_pipeline.engine.jobs import TrainJob
 from bdpo_pipeline.engine.logps import ResponseScorer, base_model, check_supported, decoder_and_head
 from bdpo_pipeline.engine.lora import fuse_lora
@@ -30,7 +36,14 @@ class DivergedError(RuntimeError):
 
 
 def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
-    """Train, going on from the job's newest checkpoint if there is one; what was trained is saved as ``adapter/``."""
+    """Train, going on from the job's newest checkpoint if there is one; what was trained is saved as ``adapter/``.
+
+    Raises:
+        StoppedError: the caller asked to stop, and there is a checkpoint of the last step.
+    """
+    checkpoint = find_checkpoint(context)
+    if checkpoint is not None:
+        carry_over(checkpoint, context, job.compute.threads)
     data = load_pairs(context)
     objective = bind_objective(job.objective, job.options)
     if Need.SENSITIVITY in objective.needs:
@@ -49,7 +62,10 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None
     acted_upon = followed if followed and followed.online else None
     measure_step = Measure(scorer, data, objective, acted_upon, 1, context, in_step)
-    tokens = choose_places(job.compute, context, policy, data.rows, measure_step.observe, learning=True)
+    chosen = checkpoint.layout if checkpoint is not None else None
+    tokens = choose_places(
+        job.compute, context, policy, data.rows, measure_step.observe, learning=True, chosen=chosen
+    )
     measure_step = replace(measure_step, tokens_per_batch=tokens)
     measure_validation = replace(measure_step, comprehension=followed)
     if in_step:
@@ -66,7 +82,9 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         fused=context.device.type == "cuda",
     )
 
-    state = load_checkpoint(context, weights, optimiser) or TrainingState(0, [], 0, None, None, 0, {})
+    state = TrainingState(0, [], 0, None, None, 0, {})
+    if checkpoint is not None:
+        state = load_checkpoint(checkpoint, context, weights, optimiser)
     schedule = get_scheduler(spec.schedule, optimiser, math.ceil(spec.warmup_share * steps), steps)
     for _ in range(state.step):
         schedule.step()
@@ -118,8 +136,14 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
                 if job.early_stopping_patience is not None:
                     _remember_best(state, values["loss"], weights)
                 stopped_early = _out_of_patience(state, job.early_stopping_patience)
-            if state.step % job.checkpoint_every == 0 or stopped_early:
+            is_over = state.step == steps or stopped_early
+            stops = not is_over and context.stops()
+            if stops and context.accelerator.is_main_process:
+                context.emit({"event": "stopping", "step": state.step})
+            if state.step % job.checkpoint_every == 0 or stopped_early or stops:
                 save_checkpoint(context, state, weights, optimiser)
+            if stops:
+                raise StoppedError(f"after {state.step} steps")
 
     if state.best_step is not None:
         weights.restore(state.best_weights)

@@ -3,27 +3,43 @@
 It imports torch, transformers, peft and accelerate, and runs on a machine that has only those.
 """
 
-import json
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bdpo_pipeline.engine.context import EventWriter, WorkerContext, start_accelerator
-from bdpo_pipeline.engine.jobs import GenerateJob, Job, ScoreJob, TrainJob, job_from_dict
+from bdpo_pipeline.engine.job_folder import read_job, read_order, write_result
+from bdpo_pipeline.engine.jobs import GenerateJob, ScoreJob, TrainJob
+from bdpo_pipeline.engine.made_by import made_by
 from bdpo_pipeline.engine.supervised import die_with_parent
+
+if TYPE_CHECKING:
+    from bdpo_pipeline.engine.context import WorkerContext
+
+
+class OtherCodeError(RuntimeError):
+    """This process runs another engine, or on other packages, than its caller."""
 
 
 def main(folder: Path) -> None:
     """Do the job in ``folder``; rank 0 leaves ``result.json`` there, every rank an ``events-<rank>.jsonl``."""
+    # First of all, as importing torch takes seconds in which the parent may die.
     die_with_parent()
+    from bdpo_pipeline.engine.context import EventWriter, StoppedError, WorkerContext, start_accelerator
+
     events = EventWriter(folder / f"events-{os.environ.get('RANK', '0')}.jsonl")
     try:
-        job = job_from_dict(json.loads((folder / "job.json").read_text()))
-        context = WorkerContext(folder, start_accelerator(job.compute), events.emit)
-        result = _run(job, context)
+        _check_made_by(folder)
+        context = WorkerContext(folder, start_accelerator(read_job(folder).compute), events.emit)
+        try:
+            result = _run(folder, context)
+        except StoppedError:
+            result = None
         # A process that is done first must not be taken for one that waits in vain for the others.
         context.accelerator.wait_for_everyone()
+        if context.accelerator.is_main_process and result is not None:
+            write_result(folder, {**context.describe(), **result})
         # Nothing is lost on the way where this has arrived.
         events.emit({"event": "end"})
     except BaseException as error:
@@ -35,12 +51,11 @@ def main(folder: Path) -> None:
             }
         )
         raise
-    if context.accelerator.is_main_process:
-        _write_result(folder, {**context.describe(), **result})
     context.accelerator.end_training()
 
 
-def _run(job: Job, context: WorkerContext) -> dict[str, object]:
+def _run(folder: Path, context: "WorkerContext") -> dict[str, Any]:
+    job = read_job(folder)
     if isinstance(job, ScoreJob):
         from bdpo_pipeline.engine.scoring import score
 
@@ -55,10 +70,18 @@ def _run(job: Job, context: WorkerContext) -> dict[str, object]:
     return train(job, context)
 
 
-def _write_result(folder: Path, result: dict[str, object]) -> None:
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result))
-    partial.replace(folder / "result.json")
+def _check_made_by(folder: Path) -> None:
+    wanted, here = read_order(folder)["made_by"], made_by()
+    if wanted != here:
+        differing = ", ".join(
+            f"{name} {here[name]} here and {wanted[name]} there"
+            for name in here
+            if wanted[name] != here[name]
+        )
+        raise OtherCodeError(
+            f"a worker process and its caller do not run the same: {differing}. Install the same on all machines; if the code was "
+            "edited just now, run again"
+        )
 
 
 if __name__ == "__main__":

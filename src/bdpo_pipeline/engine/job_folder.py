@@ -1,0 +1,216 @@
+"""The folder of a job below ``compute.scratch``: named by what is asked for, used by one run at a time, kept while it may be needed.
+
+``job.json`` (what is asked for, of which code and packages), ``tokens.safetensors``, ``events-<process>.jsonl``, ``worker.log``, of a
+training also ``checkpoint-<step>/`` and, when it is done, ``adapter/``; ``result.json`` last of all.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bdpo_pipeline.engine.durable import sync, write_whole
+from bdpo_pipeline.engine.jobs import Job, job_from_dict, to_dict
+from bdpo_pipeline.engine.made_by import made_by
+from bdpo_pipeline.engine.sealed import DamagedError, seal, unseal
+from bdpo_pipeline.models.fingerprints import hash_file
+
+logger = logging.getLogger(__name__)
+# Asks the processes of a training to end after the step in hand.
+STOP = "stop"
+_TAKER = "taken-by"
+
+
+class AlteredJobError(RuntimeError):
+    """What a job's folder holds is not what it was made for."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    Attributes:
+        described: the job, the hash of its tokens, and the code and packages that are to do it, JSON-ready.
+        tokens: content of its file of tokens.
+    """
+
+    described: dict[str, Any]
+    tokens: bytes
+
+    @classmethod
+    def of(cls, job: Job, tokens: bytes) -> "Order":
+        """Return the order of a job that is done by the code of now."""
+        described = {
+            "job": to_dict(job),
+            "made_by": made_by(),
+            "tokens_sha256": hashlib.sha256(tokens).hexdigest(),
+        }
+        return cls(described, tokens)
+
+    @property
+    def text(self) -> str:
+        """Content of ``job.json``."""
+        return json.dumps(self.described, sort_keys=True, indent=1)
+
+    @property
+    def folder_name(self) -> str:
+        """The same for the same order, and for no other."""
+        return f"{self.described['job']['task']}-{hashlib.sha256(self.text.encode()).hexdigest()[:16]}"
+
+
+def prepare(folder: Path, order: Order) -> None:
+    """Lay down what the processes of a job read; what an earlier run of a training left to go on from stays.
+
+    Raises:
+        AlteredJobError: the folder holds another job or other tokens than its name says.
+        NoSpaceError: there is no room.
+    """
+    folder.mkdir(exist_ok=True)
+    sync(folder.parent)
+    known = folder / "job.json"
+    if known.exists():
+        _check_unaltered(folder, order)
+    stale = [folder / "worker.log", folder / STOP, folder / "result.json", *folder.glob("events-*.jsonl")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    for torn in [*folder.glob(".checkpoint-*"), *folder.glob(".adapter")]:
+        shutil.rmtree(torn)
+    # The job last: where it lies, the tokens are there, too.
+    if not known.exists():
+        write_whole(folder / "tokens.safetensors", order.tokens)
+        write_whole(known, order.text)
+
+
+def read_job(folder: Path) -> Job:
+    """Return the job that a folder was made for."""
+    return job_from_dict(read_order(folder)["job"])
+
+
+def read_order(folder: Path) -> dict[str, Any]:
+    """Return what was asked for; see `Order.described`."""
+    described: dict[str, Any] = json.loads((folder / "job.json").read_text())
+    return described
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Say that the job is done: its result, with the hashes of the files that go with it."""
+    trained = (path for path in sorted((folder / "adapter").rglob("*")) if path.is_file())
+    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in trained}
+    write_whole(folder / "result.json", seal({"result": result, "files": files}))
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return the result of a job that is done.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    result: dict[str, Any] = unseal(folder / "result.json")["result"]
+    return result
+
+
+def finished_result(folder: Path) -> dict[str, Any] | None:
+    """Return the result of a training that was done before and whose adapter is whole; None if there is none."""
+    if not (folder / "result.json").exists():
+        return None
+    try:
+        for name, sha256 in unseal(folder / "result.json")["files"].items():
+            path = folder / name
+            if not path.exists() or hash_file(path) != sha256:
+                raise DamagedError(f"{name} is missing or was altered")
+        return read_result(folder)
+    except DamagedError as error:
+        logger.warning(
+            "What a finished training left in %s cannot be used: %s. It is done again", folder, error
+        )
+        return None
+
+
+def hand_over(folder: Path) -> str:
+    """Note that a run has taken the result of a finished training; return a mark of that run. See `remove_handed_over`."""
+    mark = uuid.uuid4().hex
+    write_whole(folder / _TAKER, mark)
+    return mark
+
+
+def remove_handed_over(folder: Path, mark: str) -> None:
+    """Remove a finished training whose outputs are in the catalog, unless another run has taken the result since."""
+    if not folder.exists():
+        return
+    with alone(folder):
+        taker = folder / _TAKER
+        if taker.exists() and taker.read_text() == mark:
+            shutil.rmtree(folder)
+
+
+def remove_left_over(scratch: Path) -> None:
+    """Remove what killed runs left of jobs that cannot go on (all but trainings), and locks of folders that are gone."""
+    found = {path.with_suffix("") for path in scratch.glob("*.lock") if not path.with_suffix("").exists()}
+    found |= {path for task in ("score", "generate") for path in scratch.glob(f"{task}-*") if path.is_dir()}
+    for folder in sorted(found):
+        with alone(folder, wait=False) as mine:
+            if mine and folder.exists():
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Have a job's folder to oneself; the lock goes with the process that holds it, however that ends.
+
+    Args:
+        folder: of the job; it may not exist yet.
+        wait: until no other run has it.
+
+    Yields:
+        Whether it is had; always, if one waits.
+    """
+    lock = folder.with_suffix(".lock")
+    descriptor = _acquire(lock, wait=False)
+    if descriptor is None and wait:
+        logger.info("Another run is doing the same job in %s; waiting for it", folder)
+        descriptor = _acquire(lock, wait=True)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            lock.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _acquire(lock: Path, *, wait: bool) -> int | None:
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Who had it before may have removed the file that this process waited for.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                    return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _check_unaltered(folder: Path, order: Order) -> None:
+    remedy = f"remove {folder} to start anew"
+    if (folder / "job.json").read_bytes() != order.text.encode():
+        raise AlteredJobError(
+            f"{folder / 'job.json'} was altered: it does not describe the job that its folder is named by; {remedy}"
+        )
+    tokens = folder / "tokens.safetensors"
+    if not tokens.exists() or hash_file(tokens) != order.described["tokens_sha256"]:
+        raise AlteredJobError(
+            f"{tokens} is missing or was altered: it does not hold the job's pairs; {remedy}"
+        )

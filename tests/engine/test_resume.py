@@ -1,0 +1,329 @@
+"""Trainings that are killed, interrupted, or asked for again: real processes, and the same bytes in the end."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdpo_pipeline.disk_space import NoSpaceError
+from bdpo_pipeline.engine import job_folder
+from bdpo_pipeline.engine.job_folder import AlteredJobError, alone, remove_handed_over
+from bdpo_pipeline.engine.jobs import Compute, LoraSpec, ScoreJob
+from bdpo_pipeline.engine.launcher import WorkerError, run_job
+from bdpo_pipeline.engine.made_by import made_by
+
+from .conftest import make_pairs
+
+# What is measured differs from run to run.
+MEASURED = ("seconds", "cpu_seconds", "pairs_per_second", "peak_memory_bytes", "resumed_from_step")
+# Evaluations, checkpoints and ends of epochs fall on different steps, and best weights are part of the state.
+LONG = {
+    "epochs": 12,
+    "evaluate_every": 2,
+    "checkpoint_every": 3,
+    "early_stopping_patience": 40,
+    "lora": LoraSpec(4, 8, 0.1, "all-linear"),
+}
+CALLER = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from conftest import make_job, make_pairs
+from bdpo_pipeline.engine.launcher import run_job
+from bdpo_pipeline.engine.jobs import LoraSpec
+LONG = {long!r}
+pairs = make_pairs()
+run_job(make_job(sys.argv[2], processes={processes}, **LONG), Path(sys.argv[3]), ragged=pairs.ragged, flat=pairs.flat)
+"""
+
+
+def outcome(result, folder):
+    """The adapter's bytes, and all of the result that is not measured."""
+    plain = {name: value for name, value in result.items() if name not in MEASURED}
+    return (folder / "adapter" / "adapter_model.safetensors").read_bytes(), json.dumps(plain, sort_keys=True)
+
+
+@pytest.fixture(scope="module")
+def expected(job, pairs, tmp_path_factory):
+    """What an uninterrupted training ends with."""
+    scratch = tmp_path_factory.mktemp("whole")
+    return outcome(*run_job(job(**LONG), scratch, ragged=pairs.ragged, flat=pairs.flat))
+
+
+def start_caller(scratch: Path, model: str, processes: int = 1) -> "subprocess.Popen[bytes]":
+    script = CALLER.format(long=LONG, processes=processes)
+    arguments = [str(Path(__file__).parent), model, str(scratch)]
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], start_new_session=True)
+
+
+def wait_for(condition, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+    return found
+
+
+def steps_done(scratch: Path) -> list[int]:
+    """The steps that the attempt in hand has reported."""
+    events = [
+        json.loads(line)
+        for path in scratch.glob("train-*/events-0.jsonl")
+        for line in path.read_text().splitlines()
+        if line.endswith("}")
+    ]
+    return [event["step"] for event in events if event["event"] == "metrics" and event["split"] == "train"]
+
+
+def kill(scratch: Path, caller: "subprocess.Popen[bytes]", workers: list[int], target: str) -> None:
+    """Kill the worker, its caller, or both, and wait until nothing of them lives."""
+    for pid in workers if target in ("worker", "both") else []:
+        os.kill(pid, signal.SIGKILL)
+    if target in ("caller", "both"):
+        caller.kill()
+    caller.wait()
+    for path in scratch.glob("train-*/events-*.jsonl"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("target", ["worker", "caller", "both"])
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    target, expected, train, job, tmp_path, worker_pids
+):
+    moments = random.Random(target)
+    for _ in range(3):
+        caller = start_caller(tmp_path, job().model)
+        # Of 48 steps, no attempt does more than a third.
+        wanted = moments.randrange(2, 14)
+        wait_for(lambda wanted=wanted: len(steps_done(tmp_path)) >= wanted)
+        time.sleep(moments.uniform(0, 0.05))
+        assert caller.poll() is None
+        kill(tmp_path, caller, worker_pids(tmp_path), target)
+        wait_for(lambda: not worker_pids(tmp_path), 20)
+    result, folder = train(job(**LONG))
+    assert result["resumed_from_step"] > 0
+    assert outcome(result, folder) == expected
+
+
+def test_killed_in_the_last_moments_it_ends_with_the_same_bytes(expected, train, job, tmp_path, worker_pids):
+    # While the adapter is saved, before the result is there, and after that.
+    for seconds in (0.0, 0.02, 0.05, 0.2):
+        caller = start_caller(tmp_path, job().model)
+        wait_for(lambda caller=caller: 47 in steps_done(tmp_path) or caller.poll() is not None)
+        time.sleep(seconds)
+        kill(tmp_path, caller, worker_pids(tmp_path), "both")
+    assert outcome(*train(job(**LONG))) == expected
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupt_ends_after_the_step_in_hand_with_a_checkpoint(
+    processes, train, job, tmp_path, worker_pids, caplog
+):
+    caplog.set_level("INFO", "bdpo_pipeline")
+    wanted = job(**LONG | {"checkpoint_every": 1000}, processes=processes)
+    steps = []
+
+    def interrupt(event):
+        if event["event"] == "metrics" and event["split"] == "train":
+            steps.append(event["step"])
+            if len(steps) == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted, on_event=interrupt)
+    assert not worker_pids(tmp_path)
+    [checkpoint] = tmp_path.glob("train-*/checkpoint-*")
+    # All that was reported is in the checkpoint, and no process has gone a step further.
+    assert checkpoint.name == f"checkpoint-{steps[-1] + 1:08d}"
+    assert f"Training stops after {steps[-1] + 1} steps" in caplog.text
+    result, folder = train(wanted)
+    assert result["resumed_from_step"] == steps[-1] + 1
+    resumed = outcome(result, folder)
+    shutil.rmtree(folder)
+    assert outcome(*train(wanted)) == resumed
+
+
+def test_a_second_interrupt_ends_at_once(train, job, tmp_path, worker_pids):
+    def interrupt(event):
+        if event["event"] == "metrics":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(job(epochs=10_000, checkpoint_every=10_000), on_event=interrupt)
+    assert not worker_pids(tmp_path)
+    assert not list(tmp_path.glob("train-*/checkpoint-*"))
+
+
+def test_what_a_pass_had_reported_at_an_interrupt_is_not_lost(job, tmp_path):
+    number = 400
+    ragged = {"contexts": [[1, 2, 3]], "responses": [[i % 250, i // 250] for i in range(number)]}
+    reported = []
+
+    def interrupt(event):
+        if event["event"] == "scores":
+            reported.append(event)
+            if len(reported) == 1:
+                time.sleep(0.5)  # in which more is reported
+                raise KeyboardInterrupt
+
+    compute = Compute(threads=1, tokens_per_batch=8)
+    flat = {"response_context": np.zeros(number, np.int64)}
+    with pytest.raises(KeyboardInterrupt):
+        run_job(ScoreJob(job().model, compute), tmp_path, ragged=ragged, flat=flat, on_event=interrupt)
+    assert len(reported) > 1
+
+
+def test_a_training_that_is_done_is_taken_over(train, job):
+    events = []
+    first, folder = train(job())
+    again, same = train(job(), on_event=events.append)
+    assert same == folder
+    assert json.dumps(again) == json.dumps(first)
+    assert [event["event"] for event in events] == ["finished"]
+
+
+def test_a_finished_training_whose_adapter_was_altered_is_done_again(train, job, caplog):
+    first, folder = train(job())
+    path = folder / "adapter" / "adapter_model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    again, _ = train(job())
+    assert "adapter/adapter_model.safetensors is missing or was altered" in caplog.text
+    assert path.read_bytes() == whole
+    assert again["history"] == first["history"]
+
+
+def test_the_run_that_took_a_finished_training_last_removes_it(train, job, tmp_path):
+    marks = []
+
+    def note(event):
+        if event["event"] == "finished":
+            marks.append(event["mark"])
+
+    _, folder = train(job(), on_event=note)
+    train(job(), on_event=note)
+    remove_handed_over(folder, marks[0])
+    assert folder.exists()
+    remove_handed_over(folder, marks[1])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["job.json", "tokens.safetensors"])
+def test_a_folder_that_is_not_what_its_name_says_is_an_error(name, train, job):
+    _, folder = train(job())
+    (folder / "result.json").unlink()
+    content = bytearray((folder / name).read_bytes())
+    content[-3] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(
+        AlteredJobError, match=rf"{name} (is missing or )?was altered: .* remove .*{folder.name}"
+    ):
+        train(job())
+
+
+def test_a_damaged_newest_checkpoint_costs_a_warning_and_some_steps(train, job, caplog):
+    first, folder = train(job())
+    adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    (folder / "result.json").unlink()
+    newest = max(folder.glob("checkpoint-*"))
+    path = newest / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    again, _ = train(job())
+    assert f"{newest} is damaged and was removed (state.safetensors has " in caplog.text
+    assert "the one before is tried" in caplog.text
+    assert again["resumed_from_step"] == 7
+    assert again["history"] == first["history"]
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+
+
+def test_a_full_disk_stops_training_clearly_and_it_goes_on_when_there_is_room(
+    expected, job, pairs, small_disk
+):
+    disk = small_disk(6_000_000)
+    filler = disk / "filler"
+    steps = []
+
+    def fill(event):
+        if event["event"] == "metrics" and event["split"] == "train":
+            steps.append(event["step"])
+            if event["step"] == 10:
+                room = shutil.disk_usage(disk).free
+                filler.write_bytes(bytes(max(room - 40_000, 0)))
+
+    with pytest.raises(
+        WorkerError, match=r"NoSpaceError: .*checkpoint-\d+.* bytes are free .* bytes are needed"
+    ):
+        run_job(job(**LONG), disk, ragged=pairs.ragged, flat=pairs.flat, on_event=fill)
+    assert list(disk.glob("train-*/checkpoint-*"))
+    assert not list(disk.glob("train-*/.checkpoint-*"))
+    filler.unlink()
+    result, folder = run_job(job(**LONG), disk, ragged=pairs.ragged, flat=pairs.flat)
+    assert result["resumed_from_step"] > 0
+    assert outcome(result, folder) == expected
+
+
+def test_no_room_for_the_tokens_is_a_clear_error(job, small_disk):
+    disk = small_disk(40_000)
+    many = make_pairs(2000)
+    with pytest.raises(NoSpaceError, match=r"tokens\.safetensors: .* bytes are needed"):
+        run_job(job(), disk, ragged=many.ragged, flat=many.flat)
+    assert not [path for path in disk.rglob("*") if path.is_file()]
+
+
+def test_processes_that_a_dead_launcher_has_just_started_do_not_live_on(job, tmp_path, worker_pids):
+    # Importing torch takes them seconds, in which they could not hear of it yet.
+    caller = start_caller(tmp_path, job().model, processes=2)
+    wait_for(lambda: len(worker_pids(tmp_path)) >= 2)
+    caller.kill()
+    caller.wait()
+    wait_for(lambda: not worker_pids(tmp_path), 20)
+    time.sleep(1.0)
+    assert not worker_pids(tmp_path)
+    assert steps_done(tmp_path) == []
+
+
+def test_what_killed_passes_left_is_removed_and_what_goes_on_is_not(train, job, tmp_path):
+    left, alive = tmp_path / "score-left", tmp_path / "generate-alive"
+    for folder in (left, alive):
+        folder.mkdir()
+        (folder / "tokens.safetensors").write_bytes(b"")
+    (tmp_path / "train-gone.lock").touch()
+    (tmp_path / "train-unfinished").mkdir()
+    with alone(alive):
+        train(job(epochs=1))
+        assert alive.exists()
+    assert not left.exists()
+    assert not list(tmp_path.glob("*.lock"))
+    assert (tmp_path / "train-unfinished").exists()
+
+
+def test_other_code_in_the_worker_is_an_error(train, job, monkeypatch):
+    monkeypatch.setattr(job_folder, "made_by", lambda: {**made_by(), "torch": "1.0"})
+    with pytest.raises(WorkerError, match=r"OtherCodeError: .* torch .* here and 1\.0 there"):
+        train(job())
+
+
+def test_a_job_of_more_threads_is_another_job_and_says_so(train, job, tmp_path, caplog):
+    def stop(event):
+        if event["event"] == "metrics" and event["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(job(), on_event=stop)
+    [folder] = tmp_path.glob("train-*/")
+    changed = replace(job(), compute=replace(job().compute, threads=2))
+    result, _ = train(changed)
+    assert result["resumed_from_step"] == 0
+    assert f"{folder} holds an unfinished one" in caplog.text
+    assert "compute.threads: 1 -> 2" in caplog.text
+    caplog.clear()
+    assert train(job())[0]["resumed_from_step"] >= 4
+    assert "unfinished" not in caplog.text

@@ -1,0 +1,140 @@
+"""The hooks for runs that end early, without a run around them."""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bdpo_pipeline.engine.events import publish
+from bdpo_pipeline.engine.job_folder import hand_over
+from bdpo_pipeline.interrupts import RUNNER, FinishedJobsHook, InterruptHook, continuing_command
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_a_program_of_ones_own_it_is_a_keyboard_interrupt_and_the_handlers_are_back(number):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    hook = InterruptHook()
+    hook.before_pipeline_run()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    assert {each: signal.getsignal(each) for each in before} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_a_command_it_is_an_exit_with_the_code_of_the_signal_each_time(number):
+    hook, codes = InterruptHook(), []
+
+    @click.command("run")
+    def command():
+        hook.before_pipeline_run()
+        for _ in range(2):
+            try:
+                os.kill(os.getpid(), number)
+            except SystemExit as error:
+                codes.append(error.code)
+        hook.after_pipeline_run()
+
+    assert CliRunner().invoke(command).exception is None
+    assert codes == [128 + number] * 2
+
+
+@pytest.mark.parametrize("ended", ["after_pipeline_run", "on_pipeline_error"])
+def test_the_handlers_of_before_are_back_when_the_run_has_ended(ended):
+    before = signal.getsignal(signal.SIGTERM)
+    hook = InterruptHook()
+    hook.before_pipeline_run()
+    assert signal.getsignal(signal.SIGTERM) != before
+    getattr(hook, ended)()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hook = InterruptHook()
+    hook.before_pipeline_run()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    hook.after_pipeline_run()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_in_another_thread_it_changes_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=InterruptHook().before_pipeline_run)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["kedro", "run"], ["kedro", "run", "--runner", RUNNER]),
+        (
+            ["kedro", "run", "--runner", "ThreadRunner", "--env", "test"],
+            ["kedro", "run", "--env", "test", "--runner", RUNNER],
+        ),
+        (["kedro", "run", "-r", "ThreadRunner"], ["kedro", "run", "--runner", RUNNER]),
+        (["kedro", "run", "--runner=ThreadRunner"], ["kedro", "run", "--runner", RUNNER]),
+        (
+            ["kedro", "run", "--params", "data_root=/my data/x,a='b'"],
+            ["kedro", "run", "--params", "data_root=/my data/x,a='b'", "--runner", RUNNER],
+        ),
+    ],
+)
+def test_the_command_that_continues_is_the_same_with_the_runner_of_what_is_not_done(
+    monkeypatch, given, expected
+):
+    monkeypatch.setattr(sys, "argv", given)
+    assert shlex.split(continuing_command("run")) == expected
+
+
+def test_as_a_module_it_is_the_whole_command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/kedro/__main__.py", "run"])
+    monkeypatch.setattr(sys, "orig_argv", ["/bin/python", "-m", "kedro", "run"])
+    assert continuing_command("run") == f"/bin/python -m kedro run --runner {RUNNER}"
+
+
+def test_secrets_are_masked_and_other_commands_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kedro", "lineage", "replay", "--params", "hub_token=abc"])
+    assert continuing_command("lineage") == "kedro lineage replay --params hub_token=***"
+
+
+def finish(folder) -> None:
+    (folder / "adapter").mkdir(parents=True)
+    publish({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
+
+
+def test_a_finished_training_is_removed_when_the_run_has_ended_well(tmp_path):
+    hook = FinishedJobsHook()
+    finish(tmp_path / "train-before")
+    hook.before_pipeline_run()
+    finish(tmp_path / "train-now")
+    hook.after_pipeline_run({})
+    finish(tmp_path / "train-later")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-before", "train-later"]
+
+
+def test_it_stays_when_the_run_fails_or_returns_what_may_lie_there(tmp_path):
+    hook = FinishedJobsHook()
+    hook.before_pipeline_run()
+    finish(tmp_path / "train-failed")
+    hook.on_pipeline_error()
+    hook.before_pipeline_run()
+    finish(tmp_path / "train-returned")
+    hook.after_pipeline_run({"adapter": tmp_path / "train-returned" / "adapter"})
+    hook.before_pipeline_run()
+    hook.after_pipeline_run({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-failed", "train-returned"]
