@@ -12,6 +12,9 @@ from bdpo_pipeline.preferences.defects import RowError, describe
 from bdpo_pipeline.preferences.readers import read_file
 from bdpo_pipeline.preferences.values import read_text
 
+# All prompts are held in memory, with their words, while training pairs are compared with them.
+MAX_CHARACTERS = 20_000_000
+
 
 class PromptSetError(ValueError):
     """An evaluation prompt set cannot be read as configured; half a benchmark is not used."""
@@ -23,15 +26,21 @@ def read_prompt_sets(
     """Return all prompts of all sets, in order, with ids ``<set>/<4 digits>`` that count from 1 within a set.
 
     Raises:
-        PromptSetError: a row is malformed, or no row is left by ``where``.
+        PromptSetError: a row is malformed, no row is left by ``where``, or there is far more text than a benchmark has.
         ValueError: a file is not there.
     """
     paths = [raw.find(one.path, f"prompt set {one.name!r}") for one in prompt_sets]
     with TableWriter(get_schema("evaluation_prompts")) as prompts:
         for one, path in zip(prompt_sets, paths, strict=True):
-            count = 0
+            count = characters = 0
             for fields in _select(one, path, max_row_bytes):
                 count += 1
+                characters += len(fields["prompt"])
+                if characters > MAX_CHARACTERS:
+                    raise PromptSetError(
+                        f"prompt set {one.name!r}: {one.path} has more than {MAX_CHARACTERS:,} characters of prompts by row {count}; "
+                        "name a part of it with `where`, or give a smaller file"
+                    )
                 prompts.append({"prompt_id": f"{one.name}/{count:04}", "prompt_set": one.name, **fields})
             if not count:
                 raise PromptSetError(

@@ -1,7 +1,7 @@
 """What the filters need to know of each pair, as arrays: some 320 bytes a row, and no text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS_AT_ONCE = 1024
+# Words, runs of words and tokens take some fifty times the memory of the text that they are made from.
+CHARACTERS_AT_ONCE = 4_000_000
+# Few: each row may be of the largest size that ingestion allows.
+ROWS_READ = 64
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,9 @@ class FeatureReader:
         """Return the features of every row; ``hits`` then holds what ``contamination`` numbers, as (prompt id, reason)."""
         features = PairFeatures.allocate(pairs.num_rows)
         start = 0
-        for batch in pairs.batches(batch_size=ROWS_AT_ONCE):
-            self._fill(features, start, batch.to_pylist())
-            start += batch.num_rows
+        for rows in _read_portions(pairs):
+            self._fill(features, start, rows)
+            start += len(rows)
         return features
 
     def _fill(self, features: PairFeatures, start: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -161,6 +165,22 @@ class FeatureReader:
             self.hits.append(entry)
             self._hit_numbers[entry] = len(self.hits)
         return self._hit_numbers[entry]
+
+
+def _read_portions(pairs: StoredTable) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows in portions of at most ROWS_AT_ONCE rows, and fewer where their texts are long."""
+    portion: list[dict[str, Any]] = []
+    characters = 0
+    for batch in pairs.batches(batch_size=ROWS_READ):
+        for row in batch.to_pylist():
+            portion.append(row)
+            said = sum(len(message["content"]) for message in row["prompt"])
+            characters += said + len(row["chosen"]) + len(row["rejected"])
+            if len(portion) == ROWS_AT_ONCE or characters > CHARACTERS_AT_ONCE:
+                yield portion
+                portion, characters = [], 0
+    if portion:
+        yield portion
 
 
 _LABELS = {True: 1, False: 0, None: -1}

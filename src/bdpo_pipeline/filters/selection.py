@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bdpo_pipeline.filters.features import FeatureReader, PairFeatures
+from bdpo_pipeline.filters.features import ROWS_READ, FeatureReader, PairFeatures
 from bdpo_pipeline.filters.funnel import Funnel
 from bdpo_pipeline.filters.parameters import FilteringParameters
 from bdpo_pipeline.filters.splits import SPLIT_NAMES
@@ -90,7 +90,7 @@ def _write(
         writers = {name: stack.enter_context(TableWriter(get_schema("pairs"))) for name in SPLIT_NAMES}
         dropped = stack.enter_context(TableWriter(get_schema("dropped_pairs")))
         start = 0
-        for batch in pairs.batches():
+        for batch in pairs.batches(batch_size=ROWS_READ):
             here = slice(start, start + batch.num_rows)
             for number, name in enumerate(SPLIT_NAMES):
                 chosen = np.flatnonzero(kept[here] & (split[here] == number))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
+_SHOWN_CHARACTERS = 200
 
 
 class TemplateError(ValueError):
@@ -81,19 +82,22 @@ def find_special_token(tokenizer: "PreTrainedTokenizerBase", text: str) -> str |
 
 
 def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], **options: Any) -> str:
-    from jinja2.exceptions import TemplateError as JinjaError
-
     if not tokenizer.chat_template:
         raise TemplateError(
             f"the tokenizer of {tokenizer.name_or_path} has no chat template; "
             "set base_model.chat_template to a Jinja file that renders its conversations"
         )
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
-    except JinjaError as error:
-        roles = [message["role"] for message in messages]
+        text = str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+        text.encode()
+        return text
+    # A template is a program: beside refusing messages, it may divide by zero, nest too deep, write half a surrogate pair.
+    except Exception as error:
+        roles = str([message["role"] for message in messages])[:_SHOWN_CHARACTERS]
+        said = (str(error) or type(error).__name__)[:_SHOWN_CHARACTERS]
         raise TemplateError(
-            f"the chat template of {tokenizer.name_or_path} refuses roles {roles}: {error}"
+            f"the chat template of {tokenizer.name_or_path} refuses roles {roles}: {said}; set base_model.chat_template to one that "
+            "takes them"
         ) from error
 
 

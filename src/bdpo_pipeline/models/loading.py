@@ -3,18 +3,30 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bdpo_pipeline.models.damage import clear_about_damage
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer of a prepared model folder."""
+    """Return the tokenizer of a prepared model folder.
+
+    Raises:
+        DamagedModelError: its files cannot be read, or it has no end-of-turn token.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-    if tokenizer.pad_token_id is None:
-        # Padding is masked wherever it stands, so any token will do.
-        tokenizer.pad_token = tokenizer.eos_token
+    remedy = "check tokenizer.json and tokenizer_config.json there, or fetch the model again"
+    with clear_about_damage("tokenizer", path, remedy):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False
+        )
+        if tokenizer.eos_token_id is None:
+            raise ValueError("it has no eos_token, with which responses end")
+        if tokenizer.pad_token_id is None:
+            # Padding is masked wherever it stands, so any token will do.
+            tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 

@@ -16,13 +16,14 @@ from typing import Any
 
 from bdpo_pipeline.disk_space import clear_about_space
 from bdpo_pipeline.files_read import note_file
+from bdpo_pipeline.models.damage import clear_about_damage
 from bdpo_pipeline.models.fingerprints import TOKENIZER_FILES, hash_file, hash_tokenizer, hash_weights
 
 logger = logging.getLogger(__name__)
 
 
 # What a conversion gave, beside the folder that holds it.
-_FINGERPRINTS = ".fingerprints.json"
+FINGERPRINTS = ".fingerprints.json"
 
 
 class AlteredModelError(RuntimeError):
@@ -58,13 +59,16 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
     Raises:
         ModelNotFoundError: the model is not there; the message names the command or parameter that helps.
         AlteredModelError: it was converted before, and is not what it was then.
+        DamagedModelError: one of its files cannot be read.
     """
     folder = _SOURCES[wanted.source](wanted, store)
     if wanted.chat_template:
         folder = _with_chat_template(folder, Path(wanted.chat_template), store)
     weights, tokenizer = hash_weights(folder), hash_tokenizer(folder)
     check_converted(folder, weights, tokenizer)
-    config = json.loads((folder / "config.json").read_text())
+    with clear_about_damage("configuration", folder / "config.json", "fetch the model again"):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = (config.get("architectures") or [config["model_type"]])[0]
     return {
         "path": str(folder),
         "name": f"{wanted.name}/{wanted.gguf_file}" if wanted.source == "package" else wanted.name,
@@ -73,7 +77,7 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
         "licence": wanted.licence,
         "weights_sha256": weights,
         "tokenizer_sha256": tokenizer,
-        "architecture": (config.get("architectures") or [config["model_type"]])[0],
+        "architecture": architecture,
         "parameters": _count_parameters(folder),
     }
 
@@ -84,7 +88,7 @@ def check_converted(folder: Path, weights_sha256: str, tokenizer_sha256: str) ->
     Raises:
         AlteredModelError: they differ.
     """
-    note = folder.with_name(folder.name + _FINGERPRINTS)
+    note = folder.with_name(folder.name + FINGERPRINTS)
     if not note.is_file():
         return
     found = {"weights_sha256": weights_sha256, "tokenizer_sha256": tokenizer_sha256}
@@ -185,7 +189,12 @@ def _dequantise(gguf: Path, store: Path) -> Path:
             f"there is no GGUF file {gguf}; set base_model.name (source gguf) to the path of one"
         )
     note_file(f"model {gguf.name}", gguf)
-    return _convert_once(store / hash_file(gguf)[:16], lambda folder: _save_dense(gguf, folder), gguf.name)
+
+    def convert(folder: Path) -> None:
+        with clear_about_damage("model", gguf, "fetch the file again, or name another base_model"):
+            _save_dense(gguf, folder)
+
+    return _convert_once(store / hash_file(gguf)[:16], convert, gguf.name)
 
 
 def _save_dense(gguf: Path, folder: Path) -> None:
@@ -242,7 +251,7 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
 
 
 def _note_fingerprints(converted: Path, target: Path) -> None:
-    note = target.with_name(target.name + _FINGERPRINTS)
+    note = target.with_name(target.name + FINGERPRINTS)
     partial = converted.with_name(f"{converted.name}.note")
     found = {"weights_sha256": hash_weights(converted), "tokenizer_sha256": hash_tokenizer(converted)}
     partial.write_text(json.dumps(found, indent=1))
@@ -256,6 +265,7 @@ def _count_parameters(folder: Path) -> int:
 
     total = 0
     for shard in folder.glob("*.safetensors"):
-        with safe_open(shard, framework="np") as tensors:
+        damage = clear_about_damage("weights", shard, "fetch the model again")
+        with damage, safe_open(shard, framework="np") as tensors:
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return total

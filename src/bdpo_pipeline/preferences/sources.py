@@ -29,7 +29,7 @@ class PreferenceSource(ParameterGroup):
     rejected_is_safe: bool | None = Field(
         None, description="label of all rejected responses, where rows carry none"
     )
-    max_rows: int | None = Field(None, gt=0, le=10**15, description="read no more than the first rows")
+    max_rows: int | None = Field(None, gt=0, description="read no more than the first rows")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
