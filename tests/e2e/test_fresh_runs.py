@@ -293,7 +293,7 @@ EDITS = [
             "save_args: {index: false}",
             'save_args: {index: false, lineterminator: "\\n"}',
         ),
-        f"select_pairs {REPORT}",
+        "select_pairs",
         "data set filtering_funnel.save_args",
     ),
     Edit(

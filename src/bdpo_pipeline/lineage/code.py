@@ -116,8 +116,8 @@ def _extra(kind: Any) -> str | None:
 def _imports_of(kind: Any) -> frozenset[str]:
     """Return the top-level modules that a class or function from outside needs: its own, and what its file imports."""
     found = {_top(kind)}
-    source = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    if not found.isdisjoint(sys.stdlib_module_names) or not str(source).endswith(".py"):
+    source = str(getattr(sys.modules.get(kind.__module__), "__file__", None))
+    if not found.isdisjoint(sys.stdlib_module_names) or not source.endswith(".py"):
         return frozenset(found)
     for node in ast.walk(ast.parse(Path(source).read_bytes())):
         if isinstance(node, ast.Import):

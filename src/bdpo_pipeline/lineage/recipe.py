@@ -122,7 +122,10 @@ class RecipeBook:
             definitions=code.definitions,
             packages=code.packages,
             python=platform.python_version(),
-            datasets={name: _configuration(dataset) for name, dataset in sorted(datasets.items())},
+            datasets={
+                name: _configuration(dataset, "load_args" if name in node.outputs else "save_args")
+                for name, dataset in sorted(datasets.items())
+            },
         )
 
     def made(self, node: Node, recipe: Recipe) -> None:
@@ -164,15 +167,17 @@ def _without_paths(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _configuration(dataset: Any) -> dict[str, Any]:
+def _configuration(dataset: Any, unused: str) -> dict[str, Any]:
     kind = type(dataset)
     given: dict[str, Any] = (
         dict(getattr(dataset, "_init_args", None) or {}) if isinstance(dataset, AbstractDataset) else {}
     )
+    # Of a class without an `__init__` of its own, Kedro notes the arguments as they were handed on.
+    given = {**given, **given.get("kwargs", {})}
     options = {
         name: _without_paths(value)
         for name, value in given.items()
-        if name not in _NOT_CONTENT and value is not None
+        if name not in {"args", "kwargs", unused, *_NOT_CONTENT} and value is not None
     }
     return {"type": f"{kind.__module__}.{kind.__qualname__}", **options}
 
