@@ -11,8 +11,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,10 +36,23 @@ class Toy:
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         return subprocess.check_output(["git", *identity, *arguments], cwd=self.project, text=True).strip()
 
-    def run(self, *arguments: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def spool(self) -> Path:
+        return self.data_root / "tracking_spool"
+
+    def parameters(self, **parameters: str) -> list[str]:
         given = {"data_root": str(self.data_root), **parameters}
-        text = ",".join(f"{name}={value}" for name, value in given.items())
-        return self.kedro("run", *arguments, "--params", text, cwd=self.project)
+        return ["--params", ",".join(f"{name}={value}" for name, value in given.items())]
+
+    def run(self, *arguments: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+        return self.kedro("run", *arguments, *self.parameters(**parameters), cwd=self.project)
+
+    def tracking(self, *arguments: str, **parameters: str) -> subprocess.CompletedProcess[str]:
+        return self.kedro("tracking", *arguments, *self.parameters(**parameters), cwd=self.project)
+
+    @property
+    def newest_session(self) -> str:
+        return max(path.name for path in self.data_root.glob("*.*/*"))
 
 
 @pytest.fixture(scope="session")
@@ -57,29 +73,109 @@ def toy(tmp_path_factory, run_kedro) -> Toy:
     return toy
 
 
-@pytest.fixture
-def server(tmp_path) -> Iterator[tuple[str, int]]:
-    """A real MLflow server: its address and process id."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-    log = (tmp_path / "server.log").open("w")
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True, env=environment
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{uri}/health", process)
-        yield uri, process.pid
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
-        process.wait()
-        log.close()
+class Server:
+    """A real MLflow server on a port of its own, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self._folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
+        _wait_for(f"{self.uri}/health", self._process)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """A server that is not started."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[..., dict[str, Any]]:
+    """`contents(uri, experiment, session=None)`: all that MLflow has of an experiment or a session of it, with names for ids."""
+
+    def read(uri: str, experiment: str, session: str | None = None) -> dict[str, Any]:
+        client = MlflowClient(uri)
+        experiment_id = client.get_experiment_by_name(experiment).experiment_id
+        runs = client.search_runs([experiment_id])
+        runs = [run for run in runs if session in (None, run.data.tags.get("kedro.session"))]
+        names = {run.info.run_id: run.info.run_name.replace(str(session), "session") for run in runs}
+        assert len(set(names.values())) == len(names), f"runs are doubled: {sorted(names.values())}"
+        versions = [found for found in client.search_model_versions() if found.run_id in names]
+        models = [
+            model for model in client.search_logged_models([experiment_id]) if model.source_run_id in names
+        ]
+        found = {names[run.info.run_id]: _run_contents(client, run, names) for run in runs}
+        return {
+            **found,
+            "versions": [(names[version.run_id], _lasting(version.tags)) for version in versions],
+            "models": [
+                (names[model.source_run_id], str(model.status), _lasting(model.tags)) for model in models
+            ],
+        }
+
+    return read
+
+
+def _run_contents(client: MlflowClient, run: Run, names: dict[str, str]) -> dict[str, Any]:
+    run_id = run.info.run_id
+    metrics = {
+        name: [
+            (point.step, repr(point.value), point.timestamp)
+            for point in client.get_metric_history(run_id, name)
+        ]
+        for name in run.data.metrics
+    }
+    inputs = [
+        (entry.dataset.to_dictionary(), sorted((tag.key, tag.value) for tag in entry.tags))
+        for entry in run.inputs.dataset_inputs
+    ]
+    return {
+        "status": run.info.status,
+        "start": run.info.start_time,
+        "end": run.info.end_time,
+        "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
+        "params": run.data.params,
+        "tags": _lasting(run.data.tags),
+        "metrics": {name: sorted(points, key=str) for name, points in metrics.items()},
+        "inputs": sorted(inputs, key=str),
+        "files": dict(_files(client, run_id, "")),
+        "models": len(run.outputs.model_outputs),
+    }
+
+
+def _files(client: MlflowClient, run: str, folder: str) -> Iterator[tuple[str, bytes]]:
+    for file in client.list_artifacts(run, folder):
+        if file.is_dir:
+            yield from _files(client, run, file.path)
+        else:
+            yield file.path, Path(client.download_artifacts(run, file.path)).read_bytes()
+
+
+def _lasting(tags: dict[str, str]) -> dict[str, str]:
+    """Leave out ids, which differ from store to store."""
+    return {key: value for key, value in tags.items() if key not in {"tracking_id", "mlflow.parentRunId"}}
 
 
 def _wait_for(url: str, process: subprocess.Popen, seconds: float = 120) -> None:

@@ -42,7 +42,9 @@ def saved_file(chain, name: str) -> Path:
 
 
 def test_the_end_of_the_output_says_where_the_run_is(chain, session) -> None:
+    assert "MLflow did not take everything" not in chain.output
     assert "MLflow tracking failed" not in chain.output
+    assert list((chain.data_root / "tracking_spool").iterdir()) == []
     assert re.search(
         rf"Tracked in MLflow, experiment bdpo_pipeline, run {session.info.run_id}: ", chain.output
     )

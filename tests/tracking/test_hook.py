@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bdpo_pipeline.models.fingerprints import hash_file
 
 SECRET = "not-for-the-record"  # noqa: S105 - in the parameters of the toy project
 STEPS = 1200
-WARNING = "MLflow tracking failed"
+WAITS = "MLflow did not take everything"
 
 
 def runs_by_name(uri: str, session: str | None = None):
@@ -55,6 +56,7 @@ def test_parameters_are_flat_and_each_run_has_those_that_it_used(first) -> None:
         "training.objective.beta": "0.1",
         "training.hub_token": "***",
         "training.interrupt_at": "null",
+        "training.pause": "0.0",
     }
     assert first["training"].data.params == training
     assert first["evaluation"].data.params == {"evaluation.fail": "null"}
@@ -139,7 +141,7 @@ def test_every_artifact_is_recorded_with_path_version_and_hash(toy, first) -> No
     record = json.loads(Path(_download(toy, first["session"], "artifacts.json")).read_text())
     outputs = {entry["name"]: entry for entry in record["outputs"]}
     kept = {path.name.partition(".")[0] for path in toy.data_root.iterdir() if path.name[:6] != "mlflow"}
-    assert set(outputs) == kept - {"models"}
+    assert set(outputs) == kept - {"models", "tracking_spool"}
     for entry in outputs.values():
         assert entry["version"] == record["session"]
         path = Path(entry["path"])
@@ -157,8 +159,28 @@ def test_small_files_are_copied_and_large_kinds_are_not(first, client) -> None:
         return {file.path for file in client.list_artifacts(first[name].info.run_id)}
 
     assert files("training") == {"artifacts.json", "training_history.csv", "training_summary.json"}
-    assert files("evaluation") == {"artifacts.json", "heldout_metrics.csv", "safety_metrics.csv"}
-    assert files("session") == {"artifacts.json", "packages.txt", "base_model.json", "ingestion_summary.json"}
+    assert files("evaluation") == {"artifacts.json", "heldout_metrics.csv", "safety_metrics.csv", "lineage"}
+    made = {"base_model.json", "ingestion_summary.json"}
+    assert files("session") == {"artifacts.json", "packages.txt", "run_params.json", *made}
+
+
+def test_records_that_lie_beside_artifacts_are_kept_in_a_folder_of_their_own(toy, first, client) -> None:
+    run = first["evaluation"].info.run_id
+    assert [file.path for file in client.list_artifacts(run, "lineage")] == [
+        "lineage/heldout_metrics.lineage.json"
+    ]
+    text = Path(_download(toy, first["evaluation"], "lineage/heldout_metrics.lineage.json")).read_text()
+    assert json.loads(text) == {"name": "heldout_metrics"}
+
+
+def test_what_kedro_was_asked_for_is_kept(toy, first) -> None:
+    asked = json.loads(Path(_download(toy, first["session"], "run_params.json")).read_text())
+    assert asked["runtime_params"] == {"data_root": str(toy.data_root)}
+    assert asked["run_id"] == first["session"].data.tags["kedro.session"]
+
+
+def test_a_whole_run_leaves_nothing_waiting(toy, first) -> None:
+    assert list(toy.spool.iterdir()) == []
 
 
 def test_the_registered_model_answers_as_peft_does_and_holds_no_pickle(
@@ -236,31 +258,43 @@ def test_an_interrupt_kills_the_runs_and_keeps_the_curve_so_far(toy, first, clie
 
 def test_a_missing_server_is_one_warning_and_the_run_goes_on(toy, first) -> None:
     before = len(list((toy.data_root / "heldout_metrics.csv").iterdir()))
-    done = toy.run("--pipelines", "evaluation", tracking_uri="http://127.0.0.1:9")
+    done = toy.run("--pipelines", "evaluation", tracking_uri=f"http://me:{SECRET}@127.0.0.1:9")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count(f"{WARNING} (ConnectionRefusedError") == 1
+    assert done.stdout.count(WAITS) == 1
     assert len(list((toy.data_root / "heldout_metrics.csv").iterdir())) == before + 1
+    [waiting] = toy.spool.iterdir()
+    kept = [path for path in waiting.rglob("*") if path.is_file()]
+    assert "ConnectionRefusedError" in (waiting / "state.json").read_text()
+    assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in done.stdout
+    shutil.rmtree(waiting)
 
 
-def test_a_server_takes_runs_and_model_and_its_death_is_one_warning(
-    toy, first, server, tmp_path, ask_registered_model
-) -> None:
-    uri, process = server
+def test_a_spool_that_cannot_be_written_is_one_warning_and_the_run_goes_on(toy, first) -> None:
+    kept = toy.spool.with_name("kept")
+    toy.spool.rename(kept)
+    toy.spool.write_text("in the way")
+    try:
+        done = toy.run("--pipelines", "evaluation")
+    finally:
+        toy.spool.unlink()
+        kept.rename(toy.spool)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("MLflow tracking failed") == 1
+
+
+def test_a_server_takes_runs_and_model(toy, first, server, tmp_path, ask_registered_model) -> None:
+    server.start()
+    uri = server.uri
     done = toy.run("--pipelines", "training", tracking_uri=uri, **{"training.steps": "3"})
     assert done.returncode == 0, done.stdout
-    assert WARNING not in done.stdout
+    assert WAITS not in done.stdout
     assert re.search(rf"Tracked in MLflow, experiment toy, run \w+: {uri}/#/experiments/", done.stdout)
     run = runs_by_name(uri)["training"]
     assert run.info.status == "FINISHED"
     assert len(MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")) == 3
     assert MlflowClient(uri).get_model_version("toy_adapter", "1").run_id == run.info.run_id
     assert len(ask_registered_model(uri, "toy_adapter", "Hello?", tokens=4, cwd=tmp_path)) == 1
-
-    before = len(list((toy.data_root / "safety_metrics.csv").iterdir()))
-    done = toy.run("--pipelines", "evaluation", tracking_uri=uri, **{"evaluation.fail": f"kill {process}"})
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count(WARNING) == 1
-    assert len(list((toy.data_root / "safety_metrics.csv").iterdir())) == before + 1
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from bdpo_pipeline.tracking.registered_model import BaseModelMismatchError, find_base_model
 from bdpo_pipeline.models.prepare import ModelSource, prepare_base_model
+from bdpo_pipeline.tracking.registered_model import BaseModelMismatchError, find_base_model
 
 
 @pytest.fixture(scope="module")

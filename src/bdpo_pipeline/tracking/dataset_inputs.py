@@ -1,20 +1,16 @@
-"""Data sets as MLflow records them: name, digest, source, and what they were used for."""
+"""Data sets as MLflow records them: name, digest, source, and what they were used for; as plain data for the journal."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bdpo_pipeline.lineage.artifacts import Artifact
-
-if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput
 
 # MLflow takes digests of at most 36 characters; the whole hash stands in a tag.
 _DIGEST = 32
 
 
-def table_input(artifact: Artifact, context: str) -> "DatasetInput":
+def table_input(artifact: Artifact, context: str) -> dict[str, Any]:
     """Return a catalog table as a data set input.
 
     Args:
@@ -26,7 +22,7 @@ def table_input(artifact: Artifact, context: str) -> "DatasetInput":
     return _dataset_input(artifact.name, artifact.sha256, "local", source, _profile(artifact), context, tags)
 
 
-def source_input(source: Mapping[str, Any], context: str) -> "DatasetInput":
+def source_input(source: Mapping[str, Any], context: str) -> dict[str, Any]:
     """Return a raw source, a row of ``ingestion_summary``, as a data set input."""
     place = source.get("hub") or source.get("file")
     kind = "hugging_face" if source.get("hub") else "local"
@@ -45,18 +41,15 @@ def _dataset_input(
     profile: Mapping[str, Any],
     context: str,
     tags: Mapping[str, str],
-) -> "DatasetInput":
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    dataset = Dataset(
-        name=name,
-        digest=sha256[:_DIGEST],
-        source_type=source_type,
-        source=json.dumps(source, default=str),
-        profile=json.dumps(profile, default=str),
-    )
-    all_tags = {"mlflow.data.context": context, **tags}
-    return DatasetInput(dataset, [InputTag(key, value) for key, value in all_tags.items()])
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "digest": sha256[:_DIGEST],
+        "source_type": source_type,
+        "source": dict(source),
+        "profile": dict(profile),
+        "tags": {"mlflow.data.context": context, **tags},
+    }
 
 
 def _profile(artifact: Artifact) -> dict[str, Any]:

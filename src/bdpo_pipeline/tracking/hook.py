@@ -1,4 +1,4 @@
-"""The Kedro hook that records every run in MLflow. Whatever ails the tracking, the run goes on."""
+"""The Kedro hook that records every run for MLflow. Whatever ails the tracking, the run goes on, and as fast."""
 
 import atexit
 import logging
@@ -20,9 +20,10 @@ from kedro.pipeline.node import Node
 from bdpo_pipeline.engine.events import subscribe
 from bdpo_pipeline.lineage.environment import KEY_PACKAGES, git_state, installed_packages, machine
 from bdpo_pipeline.lineage.parameter_names import mask_text
-from bdpo_pipeline.tracking.run_store import RunStore
-from bdpo_pipeline.tracking.tracker import TRAINING, Tracker
+from bdpo_pipeline.tracking.delivery import Delivery
+from bdpo_pipeline.tracking.journal import Journal
 from bdpo_pipeline.tracking.settings import TrackingSettings
+from bdpo_pipeline.tracking.tracker import TRAINING, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ class TrackingHook:
     def __init__(self) -> None:
         self._context: KedroContext | None = None
         self._tracker: Tracker | None = None
+        self._delivery: Delivery | None = None
+        self._upload_command = ""
+        self._lost = 0
         self._unsubscribe: Callable[[], None] | None = None
 
     @hook_impl
@@ -47,7 +51,7 @@ class TrackingHook:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[str, Any]
     ) -> None:
-        """Start the session's run. Wrong settings stop the run here, before any node; a missing server does not."""
+        """Start the session's run. Wrong settings stop the run here, before any node; nothing else of MLflow does."""
         if self._context is None:
             return
         self._interrupted()
@@ -56,10 +60,13 @@ class TrackingHook:
             return
         settings = configured.relative_to(self._context.project_path)
         project = self._context.project_path
+        self._lost, self._upload_command = 0, upload_command(run_params)
         try:
-            self._tracker = _open(settings, project, run_params, pipeline, catalog)
+            journal = Journal(run_params["run_id"], settings)
+            self._delivery = Delivery(journal, settings)
+            self._tracker = _open(journal, project, run_params, pipeline, catalog)
         except Exception as error:  # noqa: BLE001
-            self._give_up(error)
+            self._note_loss(error)
         atexit.register(self._interrupted)
 
     @hook_impl
@@ -97,8 +104,15 @@ class TrackingHook:
     def _end(self, status: str, error: Exception | None = None) -> None:
         self._stop_listening()
         self._track(lambda tracker: tracker.end(status, error))
-        self._tracker = None
+        self._track(self._deliver)
+        if self._lost > 1:
+            logger.warning("%d records of this run could not be kept for MLflow and are lost", self._lost)
+        self._tracker, self._delivery, self._lost = None, None, 0
         atexit.unregister(self._interrupted)
+
+    def _deliver(self, tracker: Tracker) -> None:
+        if self._delivery is not None:
+            self._delivery.finish(tracker.run, self._upload_command)
 
     def _stop_listening(self) -> None:
         if self._unsubscribe is not None:
@@ -111,21 +125,30 @@ class TrackingHook:
         try:
             tell(self._tracker)
         except Exception as error:  # noqa: BLE001
-            self._give_up(error)
+            self._note_loss(error)
 
-    def _give_up(self, error: Exception) -> None:
-        self._tracker = None
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning(
-            "MLflow tracking failed (%s: %s). The pipeline goes on without it; see tracking_uri in tracking.yml.",
-            type(error).__name__,
-            reason,
-        )
+    def _note_loss(self, error: Exception) -> None:
+        self._lost += 1
+        if self._lost == 1:
+            logger.warning(
+                "MLflow tracking failed (%s: %s). The pipeline goes on.",
+                *(type(error).__name__, str(error).strip().partition("\n")[0]),
+            )
         logger.debug("Where the tracking failed:", exc_info=error)
 
 
+def upload_command(run_params: Mapping[str, Any]) -> str:
+    """Return the command that sends what waits of a run."""
+    command = ["kedro", "tracking", "upload"]
+    if run_params["env"]:
+        command += ["--env", run_params["env"]]
+    if "data_root" in run_params["runtime_params"]:
+        command += ["--params", f"data_root={run_params['runtime_params']['data_root']}"]
+    return shlex.join(command)
+
+
 def _open(
-    settings: TrackingSettings,
+    journal: Journal,
     project: Path,
     run_params: Mapping[str, Any],
     pipeline: Pipeline,
@@ -133,7 +156,7 @@ def _open(
 ) -> Tracker:
     packages = installed_packages()
     tags = {**_code_tags(project), "kedro.session": run_params["run_id"]}
-    tracker = Tracker(RunStore(settings), catalog, run_params["run_id"], tags, _stages(pipeline))
+    tracker = Tracker(journal, catalog, run_params["run_id"], tags, _stages(pipeline))
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     facts = {
         "kedro.version": kedro.__version__,
@@ -143,7 +166,7 @@ def _open(
         **machine(),
         **{f"version.{name}": packages[name] for name in KEY_PACKAGES if name in packages},
     }
-    tracker.log_environment(facts, packages)
+    tracker.log_environment(run_params, facts, packages)
     tracker.log_parameters(filter(is_parameter, pipeline.inputs()))
     return tracker
 

@@ -1,61 +1,87 @@
-"""MLflow runs, through its client alone: no global state, and everything in batches that it accepts."""
+"""MLflow runs, through its client alone: no global state, everything in batches that it accepts, and nothing doubled.
+
+Each request may have been applied although no answer came. So whatever creates looks first whether it is there, and the rest ends in
+the same whether it is done once or twice.
+"""
 
 import itertools
+import json
 import os
-import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from bdpo_pipeline.tracking.metric_queue import MetricQueue
-from bdpo_pipeline.tracking.settings import TrackingSettings
+from bdpo_pipeline.tracking.outages import StoreOutageError
+from bdpo_pipeline.tracking.settings import SQLITE, TrackingSettings
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Metric
+    from mlflow import MlflowClient
 
-_METRICS_PER_BATCH = 1000
+METRICS_PER_BATCH = 1000
 _ENTRIES_PER_BATCH = 100
-_REACHABLE_SECONDS = 3.0
-# MLflow's own patience (seven tries of two minutes each) would hold up a run for a server that is gone.
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+# Carried by whatever is created, so that it is found again.
+TRACKING_ID = "tracking_id"
+_CONFIGURED = {
+    # MLflow itself would create again what was created already.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
 class RunStore:
-    """Creates, fills and ends the runs of one experiment.
+    """Creates, fills and ends the runs of one experiment. Nothing is asked of the store before the first request.
 
     Args:
         settings: with absolute paths.
-
-    Raises:
-        OSError: the server does not answer.
-        mlflow.exceptions.MlflowException: it answers, and refuses.
     """
 
     def __init__(self, settings: TrackingSettings) -> None:
-        for name, value in _PATIENCE.items():
-            os.environ.setdefault(name, value)
-        if settings.is_server:
-            _check_reachable(settings.tracking_uri)
-        elif settings.tracking_uri.startswith("sqlite:///"):
-            Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's client; a database is made or opened with it."""
+        os.environ.update(_CONFIGURED)
+        if self.settings.tracking_uri.startswith(SQLITE):
+            Path(self.settings.tracking_uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         from mlflow import MlflowClient
 
-        self.settings = settings
-        self.client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
-        self.experiment_id = self._experiment()
-        self._queue: MetricQueue[Metric] = MetricQueue(self._send_metrics)
+        return MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
 
-    def start_run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        """Return the id of a new run, nested under ``parent`` if given."""
-        nesting = {"mlflow.parentRunId": parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, tags={**tags, **nesting}, run_name=name)
-        return str(run.info.run_id)
+    @cached_property
+    def experiment_id(self) -> str:
+        """Id of the experiment, which is made if need be."""
+        name = self.settings.experiment
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None if self.settings.is_server else self.settings.artifact_location
+        return str(self.client.create_experiment(name, artifact_location=location))
+
+    def create_run(self, run: Mapping[str, Any], tags: Mapping[str, str], parent: str | None) -> str:
+        """Return the id in MLflow of a run, created if it is not there.
+
+        Args:
+            run: its ``run`` (id in the journal), ``name`` and ``at`` (when it started, ms).
+            tags: what it is to carry.
+            parent: id in MLflow of the run to nest it under.
+
+        Raises:
+            StoreOutageError: the store did not say which run it is.
+        """
+        ids = self._find_runs(run["run"])
+        if not ids:
+            nesting = {"mlflow.parentRunId": parent} if parent else {}
+            created = self.client.create_run(
+                self.experiment_id, run["at"], {**tags, **nesting, TRACKING_ID: run["run"]}, run["name"]
+            )
+            ids = [created.info.run_id]
+        if not ids[0]:
+            raise StoreOutageError("the server created a run and did not name it")
+        return str(ids[0])
 
     def log_parameters(self, run: str, parameters: Mapping[str, str]) -> None:
         """Record parameters; one that stands there already must have the same value."""
@@ -71,74 +97,67 @@ class RunStore:
         for batch in _batches(tags.items(), _ENTRIES_PER_BATCH):
             self.client.log_batch(run, tags=[RunTag(name, value) for name, value in batch])
 
-    def log_metrics(self, run: str, points: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Record metrics, given as (step, values by name)."""
-        self._send_metrics(run, _metrics(points))
+    def log_metrics(self, run: str, measured: Iterable[tuple[int, int, Mapping[str, float]]]) -> None:
+        """Record metrics, given as (time in ms, step, values by name); MLflow keeps one of each that is equal in all."""
+        from mlflow.entities import Metric
 
-    def log_metrics_later(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        """Hand metrics to a background thread: a slow server must not slow the training. See `flush`."""
-        self._queue.put(run, list(_metrics([(step, values)])))
-
-    def flush(self) -> None:
-        """Wait until all that was handed over is recorded, and raise what went wrong with it."""
-        self._queue.flush()
-
-    def log_inputs(self, run: str, datasets: list["DatasetInput"]) -> None:
-        """Record data sets that the run used."""
-        if datasets:
-            self.client.log_inputs(run, datasets=datasets)
-
-    def log_file(self, run: str, path: str, folder: str | None = None) -> None:
-        """Copy a small file to the run."""
-        self.client.log_artifact(run, path, folder)
-
-    def log_json(self, run: str, content: Any, name: str) -> None:
-        """Write a JSON file into the run."""
-        self.client.log_dict(run, content, name)
-
-    def log_text(self, run: str, content: str, name: str) -> None:
-        """Write a text file into the run."""
-        self.client.log_text(run, content, name)
-
-    def end_run(self, run: str, status: str) -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(run, status)
-
-    def where(self, run: str) -> str:
-        """Return how a person gets to see a run: an address, or the command that serves it."""
-        page = f"#/experiments/{self.experiment_id}/runs/{run}"
-        if self.settings.is_server:
-            return f"{self.settings.public_uri.rstrip('/')}/{page}"
-        return f"mlflow server --backend-store-uri {self.settings.public_uri}  (then http://127.0.0.1:5000/{page})"
-
-    def _send_metrics(self, run: str, metrics: Iterable["Metric"]) -> None:
-        for batch in _batches(metrics, _METRICS_PER_BATCH):
+        metrics = (
+            Metric(name, value, at, step) for at, step, values in measured for name, value in values.items()
+        )
+        for batch in _batches(metrics, METRICS_PER_BATCH):
             self.client.log_batch(run, metrics=batch)
 
-    def _experiment(self) -> str:
-        name = self.settings.experiment
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = None if self.settings.is_server else self.settings.artifact_location
-        return str(self.client.create_experiment(name, artifact_location=location))
+    def log_inputs(self, run: str, datasets: list[dict[str, Any]]) -> None:
+        """Record data sets that the run used, as `dataset_inputs` describes them; MLflow keeps one of each."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=entry["name"],
+                    digest=entry["digest"],
+                    source_type=entry["source_type"],
+                    source=json.dumps(entry["source"]),
+                    profile=json.dumps(entry["profile"]),
+                ),
+                [InputTag(key, value) for key, value in entry["tags"].items()],
+            )
+            for entry in datasets
+        ]
+        self.client.log_inputs(run, datasets=inputs)
+
+    def log_file(self, run: str, path: Path, folder: str | None) -> None:
+        """Copy a small file to the run, over the one of that name."""
+        self.client.log_artifact(run, str(path), folder)
+
+    def end_run(self, run: Mapping[str, Any], mlflow_run: str) -> None:
+        """End a run.
+
+        Args:
+            run: its ``run`` (id in the journal), ``status`` and ``at`` (when it ended, ms).
+            mlflow_run: its id in MLflow.
+        """
+        # A request to create it, answered too late, may have been applied after another was sent.
+        for twin in self._find_runs(run["run"]):
+            if twin != mlflow_run:
+                self.client.delete_run(twin)
+        self.client.set_terminated(mlflow_run, run["status"], run["at"])
+
+    def _find_runs(self, tracking_id: str) -> list[str]:
+        from mlflow.entities import ViewType
+
+        # Deleted ones count: whoever deleted a run does not want it again.
+        found = self.client.search_runs(
+            [self.experiment_id], f"tags.{TRACKING_ID} = '{tracking_id}'", ViewType.ALL
+        )
+        runs = sorted((run.info for run in found), key=lambda run: (run.lifecycle_stage, run.run_id))
+        return [run.run_id for run in runs]
 
 
-def _check_reachable(uri: str) -> None:
-    parts = urlsplit(uri)
-    if parts.hostname is None:
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    socket.create_connection((parts.hostname, port), timeout=_REACHABLE_SECONDS).close()
-
-
-def _metrics(points: Iterable[tuple[int, Mapping[str, float]]]) -> Iterator[Any]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    for step, values in points:
-        for name, value in values.items():
-            yield Metric(name, value, now, step)
+@cache
+def open_store(settings: TrackingSettings) -> RunStore:
+    """Return the store of these settings, the same one each time."""
+    return RunStore(settings)
 
 
 def _batches(entries: Iterable[Any], size: int) -> Iterator[list[Any]]:

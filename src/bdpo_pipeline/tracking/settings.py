@@ -9,7 +9,7 @@ from bdpo_pipeline.parameters import ParameterGroup
 
 _SERVERS = {"http", "https", "databricks"}
 _DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 
 
 class TrackingSettings(ParameterGroup):
@@ -22,6 +22,7 @@ class TrackingSettings(ParameterGroup):
     artifact_location: str = Field(
         description="folder for files of runs; unused with a server, which has its own"
     )
+    spool: str = Field(description="folder where the records of runs wait until the store has them")
     experiment: str
     registered_model: str
 
@@ -52,9 +53,17 @@ class TrackingSettings(ParameterGroup):
     def relative_to(self, project: Path) -> "TrackingSettings":
         """Return the settings with local paths made absolute, as Kedro does with those of the catalog."""
         uri = self.tracking_uri
-        if uri.startswith(_SQLITE):
-            uri = _SQLITE + str(project / uri.removeprefix(_SQLITE))
+        if uri.startswith(SQLITE):
+            uri = SQLITE + str(project / uri.removeprefix(SQLITE))
         location = self.artifact_location
         if not urlsplit(location).scheme:
             location = str(project / location)
-        return self.model_copy(update={"tracking_uri": uri, "artifact_location": location})
+        spool = str(project / self.spool)
+        return self.model_copy(update={"tracking_uri": uri, "artifact_location": location, "spool": spool})
+
+    def page(self, experiment_id: str, run: str) -> str:
+        """Return how a person gets to see a run: an address, or the command that serves it."""
+        page = f"#/experiments/{experiment_id}/runs/{run}"
+        if self.is_server:
+            return f"{self.public_uri.rstrip('/')}/{page}"
+        return f"mlflow server --backend-store-uri {self.public_uri}  (then http://127.0.0.1:5000/{page})"

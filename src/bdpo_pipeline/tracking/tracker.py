@@ -1,5 +1,6 @@
 """One Kedro session in MLflow: a parent run, and a child run for each stage that has curves or scores."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -12,11 +13,12 @@ from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
 from bdpo_pipeline.lineage.artifacts import Artifact, artifact_not_after, loaded_artifact, saved_artifact
+from bdpo_pipeline.lineage.parameter_names import flatten, redact
+from bdpo_pipeline.lineage.record import record_path
 from bdpo_pipeline.tracking.dataset_inputs import source_input, table_input
+from bdpo_pipeline.tracking.journal import Journal
 from bdpo_pipeline.tracking.metrics import curve_point, history_points, summary_metrics, table_metrics
-from bdpo_pipeline.tracking.model_registration import TrainedAdapter, register_adapter
-from bdpo_pipeline.lineage.parameter_names import flatten
-from bdpo_pipeline.tracking.run_store import RunStore
+from bdpo_pipeline.tracking.model_registration import TrainedAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,10 @@ class Stage:
 
 
 class Tracker:
-    """Records one session; every method may raise what MLflow raises.
+    """Records one session in its journal.
 
     Args:
-        store: open store.
+        journal: that of the session.
         catalog: catalog of the session.
         session: id of the session, which is also the version of what it saves.
         tags: what every run of the session carries, such as the commit.
@@ -57,32 +59,40 @@ class Tracker:
 
     def __init__(
         self,
-        store: RunStore,
+        journal: Journal,
         catalog: CatalogProtocol[str, Any],
         session: str,
         tags: Mapping[str, str],
         stages: Mapping[str, Iterable[Node]],
     ) -> None:
-        self._store = store
+        self._journal = journal
         self._catalog = catalog
         self._tags = dict(tags)
         self._session = session
         self._nodes = {name: list(nodes) for name, nodes in stages.items()}
         self._stage_names = {node.name: name for name, nodes in self._nodes.items() for node in nodes}
-        self._parent = Stage(store.start_run(session, self._tags), "session")
+        self._parent = Stage(journal.start_run(session, self._tags), "session")
         self._stages: dict[str, Stage] = {}
         self._running: Stage | None = None
         self._loaded: dict[str, Artifact] = {}
 
-    def log_environment(self, machine: Mapping[str, str], packages: Mapping[str, str]) -> None:
-        """Record machine and packages with the session's run."""
-        self._store.set_tags(self._parent.run, machine)
+    @property
+    def run(self) -> str:
+        """Id of the session's run in the journal."""
+        return self._parent.run
+
+    def log_environment(
+        self, run_params: Mapping[str, Any], machine: Mapping[str, str], packages: Mapping[str, str]
+    ) -> None:
+        """Record what Kedro was asked for, machine and packages with the session's run."""
+        self._journal.log_json(self._parent.run, redact("run_params", run_params), "run_params.json")
+        self._journal.set_tags(self._parent.run, machine)
         listing = "".join(f"{name}=={version}\n" for name, version in packages.items())
-        self._store.log_text(self._parent.run, listing, "packages.txt")
+        self._journal.log_text(self._parent.run, listing, "packages.txt")
 
     def log_parameters(self, names: Iterable[str]) -> None:
         """Record parameters (catalog names such as ``params:training``) with the session's run."""
-        self._store.log_parameters(self._parent.run, self._flat(names))
+        self._journal.log_parameters(self._parent.run, self._flat(names))
 
     def node_started(self, node: Node) -> None:
         """Open the node's stage if it is its first, and record what the node uses."""
@@ -95,25 +105,25 @@ class Tracker:
         if stage_name is None:
             return
         self._running = stage = self._stages.get(stage_name) or self._open(stage_name)
-        self._store.log_parameters(stage.run, self._flat(filter(is_parameter, node.inputs)))
+        self._journal.log_parameters(stage.run, self._flat(filter(is_parameter, node.inputs)))
         fresh = {name: artifact for name, artifact in used.items() if name not in stage.inputs}
         stage.inputs.update({name: artifact for name, artifact in fresh.items() if name not in stage.outputs})
         if _plain(stage_name) == TRAINING and fresh:
             self._log_training_data(stage, fresh)
 
     def live(self, event: Mapping[str, Any]) -> None:
-        """Record a point of the curves while the worker runs, without waiting for the store."""
+        """Record a point of the curves while the worker runs."""
         stage = self._running
         if stage is None or event["event"] != "metrics":
             return
         point = curve_point(event["split"], event["values"])
-        self._store.log_metrics_later(stage.run, event["step"], point)
+        self._journal.log_metrics(stage.run, [(event["step"], point)])
         stage.logged.update((name, event["step"]) for name in point)
 
     def node_ended(self, node: Node) -> None:
-        """Make sure that what was recorded live has arrived."""
+        """Make sure that the curves are on disk."""
         if node.name in self._stage_names:
-            self._store.flush()
+            self._journal.sync()
 
     def saved(self, name: str, data: Any, node: Node) -> None:
         """Record an output of a node: where it is, its hash, and the numbers in it."""
@@ -123,9 +133,12 @@ class Tracker:
         if artifact is not None:
             self._parent.outputs[name] = artifact
             owner.outputs[name] = artifact
+            path, arm = Path(artifact.path), name.rpartition(".")[0]
             if artifact.is_readable:
-                arm = name.rpartition(".")[0]
-                self._store.log_file(owner.run, artifact.path, arm or None)
+                self._journal.log_file(owner.run, path, arm or None)
+            record = record_path(path)
+            if record.exists():
+                self._journal.log_file(owner.run, record, "lineage", f"{name}.lineage.json")
         self._log_content(owner, _plain(name), data)
         if stage is not None:
             stage.to_come.discard((node.name, name))
@@ -142,19 +155,13 @@ class Tracker:
         tags = (
             {"error": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"} if error else {}
         )
-        self._store.flush()  # an interrupted node never came to its end
         for stage in [*self._stages.values(), self._parent]:
-            self._store.set_tags(stage.run, tags)
+            self._journal.set_tags(stage.run, tags)
             self._close(stage, status)
         self._stages.clear()
-        settings = self._store.settings
-        where = self._store.where(self._parent.run)
-        logger.info(
-            "Tracked in MLflow, experiment %s, run %s: %s", settings.experiment, self._parent.run, where
-        )
 
     def _open(self, name: str) -> Stage:
-        stage = Stage(self._store.start_run(name, self._tags, parent=self._parent.run), name)
+        stage = Stage(self._journal.start_run(name, self._tags, parent=self._parent.run), name)
         stage.to_come = {(node.name, output) for node in self._nodes[name] for output in node.outputs}
         self._stages[name] = stage
         return stage
@@ -172,8 +179,8 @@ class Tracker:
             "inputs": [artifact.as_dict() for artifact in stage.inputs.values()],
             "outputs": [artifact.as_dict() for artifact in stage.outputs.values()],
         }
-        self._store.log_json(stage.run, record, "artifacts.json")
-        self._store.end_run(stage.run, status)
+        self._journal.log_json(stage.run, record, "artifacts.json")
+        self._journal.end_run(stage.run, status)
 
     def _register(self, stage: Stage, adapter: Artifact) -> None:
         base_model = self._used("base_model")
@@ -185,12 +192,8 @@ class Tracker:
         tags = {**self._tags, "adapter.sha256": adapter.sha256, "adapter.version": str(adapter.version)}
         facts = json.loads(Path(base_model.path).read_text(encoding="utf-8"))
         tags |= {f"base_model.{key}": str(facts[key]) for key in _BASE_FACTS if facts[key]}
-        version = register_adapter(
-            self._store, stage.run, TrainedAdapter(adapter, base_model, stage.dtype, stage.quantisation), tags
-        )
-        self._store.set_tags(
-            stage.run, {"registered_model": f"{self._store.settings.registered_model}/{version}"}
-        )
+        trained = TrainedAdapter(adapter.path, base_model.path, stage.dtype, stage.quantisation)
+        self._journal.register(stage.run, dataclasses.asdict(trained), tags)
 
     def _log_content(self, owner: Stage, kind: str, data: Any) -> None:
         run = owner.run
@@ -199,20 +202,20 @@ class Tracker:
                 (step, {name: value for name, value in point.items() if (name, step) not in owner.logged})
                 for _, step, point in history_points(data)
             )
-            self._store.log_metrics(run, points)
+            self._journal.log_metrics(run, points)
         elif kind == "training_summary":
-            self._store.log_metrics(run, [(0, summary_metrics(data, "summary"))])
+            self._journal.log_metrics(run, [(0, summary_metrics(data, "summary"))])
             texts = {
                 f"summary.{name}": value for name, value in data.items() if isinstance(value, str | bool)
             }
-            self._store.set_tags(run, {name: str(value) for name, value in texts.items()})
+            self._journal.set_tags(run, {name: str(value) for name, value in texts.items()})
             owner.dtype = data.get("dtype", owner.dtype)
             owner.quantisation = data.get("quantisation")
         elif kind in SCORE_TABLES:
             prefix, keys = SCORE_TABLES[kind]
-            self._store.log_metrics(run, [(0, table_metrics(data, prefix, keys))])
+            self._journal.log_metrics(run, [(0, table_metrics(data, prefix, keys))])
         elif kind == "ingestion_summary":
-            self._store.log_inputs(run, [source_input(source, "raw") for source in data])
+            self._journal.log_inputs(run, [source_input(source, "raw") for source in data])
 
     def _log_training_data(self, stage: Stage, used: Mapping[str, Artifact]) -> None:
         """Record the tables that training reads, and the pairs and raw sources that they were made from."""
@@ -229,7 +232,7 @@ class Tracker:
         if summary is not None:
             sources = json.loads(Path(summary.path).read_text(encoding="utf-8"))
             found += [source_input(source, "raw") for source in sources]
-        self._store.log_inputs(stage.run, found)
+        self._journal.log_inputs(stage.run, found)
 
     def _used(self, name: str) -> Artifact | None:
         if name in self._parent.outputs:

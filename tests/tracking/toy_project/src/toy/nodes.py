@@ -1,6 +1,7 @@
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class TrainingParameters(ParameterGroup):
     objective: Objective
     hub_token: str | None
     interrupt_at: int | None
+    pause: float
 
 
 class EvaluationParameters(ParameterGroup):
@@ -75,6 +77,7 @@ def train(
         values = {"loss": 1 / step, "rewards/margins": 0.1 * step, "grad_norm": None}
         rows.append({"step": step, "split": "train", **values, "rewards/accuracies": 0.5})
         publish({"event": "metrics", "split": "train", "step": step, "values": values})
+        time.sleep(parameters.pause)
         if step == parameters.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
         publish(
@@ -97,8 +100,6 @@ def score(adapter: Path, pairs: DataFrame, parameters: EvaluationParameters) -> 
 
     if parameters.fail == "error":
         raise ValueError("two pairs have no tokens\nand this is a second line")
-    if parameters.fail and parameters.fail.startswith("kill "):
-        os.killpg(int(parameters.fail.removeprefix("kill ")), signal.SIGKILL)
     heldout = pd.DataFrame(
         [
             {"slice": "all", "pairs": 2, "accuracy": 0.5},

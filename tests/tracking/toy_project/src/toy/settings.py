@@ -1,5 +1,29 @@
-from bdpo_pipeline.tracking.hook import TrackingHook
+import json
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+
 from bdpo_pipeline.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
+from bdpo_pipeline.tracking.hook import TrackingHook
 
 __all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS"]
-HOOKS = (TrackingHook(),)
+
+
+class RecordHook:
+    """Writes a record beside the scores, as the lineage hook does beside every artifact."""
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: CatalogProtocol[str, Any]) -> None:
+        self._catalog = catalog
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        if dataset_name == "heldout_metrics":
+            dataset = self._catalog.get(dataset_name)
+            path = Path(dataset._get_versioned_path(dataset.resolve_save_version()))
+            path.with_name(f"{path.name}.lineage.json").write_text(json.dumps({"name": dataset_name}))
+
+
+HOOKS = (TrackingHook(), RecordHook())

@@ -1,0 +1,3 @@
+from bdpo_pipeline.cli import cli
+
+__all__ = ["cli"]
