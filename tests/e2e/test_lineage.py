@@ -1,9 +1,12 @@
 """`kedro lineage` on a real run: shown back to raw files, verified, compared, made again."""
 
+import contextlib
 import json
 import os
 import random
 import shutil
+import sqlite3
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +18,9 @@ from bdpo_pipeline.lineage.everything import Checked, verify_everything
 from bdpo_pipeline.lineage.record import read_record
 
 ROOT = Path(__file__).parents[2]
-# What the records of a run do not vouch for: the tracking store, which MLflow keeps, and files of jobs that are done.
-NOT_KEPT = ("mlflow.db", "mlflow_artifacts", "tracking_spool", ".lock", "/scratch/")
+# What the records of a run do not vouch for: the tracking store, which MLflow keeps, and files of jobs that are done. Of the reference
+# cache the rows are checked, not the bytes between them.
+NOT_KEPT = ("mlflow.db", "reference_cache.sqlite", "mlflow_artifacts", "tracking_spool", ".lock", "/scratch/")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,10 @@ def test_every_artifact_has_a_record_with_all_that_is_asked_of_one(chain: Any, l
     assert adapter.made.recipe.parameters["params:seed"] == catalog.load("params:seed")
     assert {"tokenised_pairs", "reference_logps", "base_model"} <= adapter.made.inputs.keys()
     assert "bdpo_pipeline.engine.training:train" in adapter.made.recipe.definitions
+    [job] = adapter.made.jobs
+    execution = catalog.load("training_execution")
+    assert (job["task"], job["precision"], job["device"]) == ("train", "float32", "cpu")
+    assert job["tokens_per_batch"] == execution["tokens_per_batch"]
     pairs = read_record(catalog["preference_pairs"].list_versions()[0])
     assert pairs is not None
     assert pairs.made.in_memory["ingested_pairs"].recipe.files
@@ -108,6 +116,18 @@ def test_one_altered_byte_anywhere_is_found(mine: Path, look: Callable[[], Check
     assert tried > 100
     assert missed == []
     assert look().findings == []
+
+
+def test_an_altered_row_of_the_reference_cache_is_found(mine: Path, look: Callable[[], Checked]) -> None:
+    cache = mine / "04_reference" / "reference_cache.sqlite"
+    with contextlib.closing(sqlite3.connect(cache)) as store:
+        logps = [row[0] for row in store.execute("SELECT logp FROM logps")]
+    whole = cache.read_bytes()
+    for logp in logps[:10]:
+        place = whole.index(struct.pack(">d", logp))
+        cache.write_bytes(whole[: place + 5] + bytes([whole[place + 5] ^ 4]) + whole[place + 6 :])
+        assert [finding for finding in look().findings if cache.name in finding.where]
+    cache.write_bytes(whole)
 
 
 def test_what_is_altered_is_not_loaded(mine: Path, run_kedro: Any) -> None:

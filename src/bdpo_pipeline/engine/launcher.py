@@ -66,8 +66,9 @@ def run_job(
         scratch: folder for the files of jobs.
         ragged: the job's token ids, by name.
         flat: the job's plain arrays, by name.
-        on_event: called with every event of the worker, in order for each process, and with ``finished`` for a training: its
-            ``folder``, and a ``mark`` for :func:`~bdpo_pipeline.engine.job_folder.remove_handed_over`.
+        on_event: called with every event of the worker, in order for each process, with ``ran`` when the job is done, on what and how, and
+            with ``finished`` for a training: its ``folder``, and a ``mark`` for
+            :func:`~bdpo_pipeline.engine.job_folder.remove_handed_over`.
 
     Returns:
         The worker's result, and the job's folder with the files that it wrote. Only the folder of a training job stays.
@@ -86,14 +87,24 @@ def run_job(
     with alone(folder):
         if not isinstance(job, TrainJob):
             result = _run(job, order, folder, on_event)
+            on_event(_ran(job, result))
             shutil.rmtree(folder)
             return result, folder
         done = finished_result(folder)
         if done is not None:
             logger.info("This training was done before; its result in %s is taken", folder)
         result = _run(job, order, folder, on_event) if done is None else done
+        on_event(_ran(job, result))
         on_event({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
     return result, folder
+
+
+def _ran(job: Job, result: dict[str, Any]) -> Event:
+    """Return on what a job ran and how it computed, as far as its numbers may depend on it."""
+    facts = {
+        name: result.get(name) for name in ("device", "processes", "threads", "tokens_per_batch", "attention")
+    }
+    return {"event": "ran", "task": job.task, "precision": job.compute.precision, **facts}
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from bdpo_pipeline.files_read import note_file
+
 
 @dataclass(frozen=True)
 class RawFolder:
@@ -28,6 +30,7 @@ class RawFolder:
             raise ValueError(
                 f"{owner}: no file {path!r} in {self.root}; give a path below raw_root (conf/base/globals.yml) or an absolute one"
             )
+        note_file(f"raw data {path}", found)
         return found
 
 

@@ -1,6 +1,5 @@
 """One look at everything below the data folder: artifacts, records, origins, converted models, the reference cache, checkpoints."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 
-from bdpo_pipeline.lineage.library import Library, read_library
+from bdpo_pipeline.lineage.library import read_library
 from bdpo_pipeline.lineage.recipe import FileHashes
 from bdpo_pipeline.lineage.verify import (
     Finding,
@@ -48,7 +47,7 @@ def verify_everything(
     findings += verify_artifacts(library, hashes)
     findings += verify_origins(library, hashes)
     findings += verify_records_exist(list(_versions(catalog)))
-    models = list(_converted_models(library))
+    models = list(_converted_models(data_root))
     findings += [finding for model in models for finding in _verify_model(model)]
     rows, of_cache = _verify_cache(reference_cache)
     findings += of_cache
@@ -71,24 +70,21 @@ def _versions(catalog: CatalogProtocol[str, Any]) -> Iterator[Path]:
             yield from map(Path, dataset.list_versions())
 
 
-def _converted_models(library: Library) -> Iterator[Path]:
-    paths = {
-        json.loads(entry.path.read_text(encoding="utf-8"))["path"]
-        for entry in library.entries
-        if entry.record.name.rpartition(".")[2] == "base_model"
-        and entry.path is not None
-        and entry.path.is_file()
-    }
-    yield from (Path(path) for path in sorted(paths) if Path(path).is_dir())
+def _converted_models(data_root: Path) -> Iterator[Path]:
+    from bdpo_pipeline.models.prepare import FINGERPRINTS
+
+    for note in sorted(data_root.glob(f"*/*/*{FINGERPRINTS}")):
+        folder = note.with_name(note.name.removesuffix(FINGERPRINTS))
+        if folder.is_dir():
+            yield folder
 
 
 def _verify_model(folder: Path) -> Iterator[Finding]:
-    from bdpo_pipeline.models.fingerprints import hash_tokenizer, hash_weights
     from bdpo_pipeline.models.prepare import AlteredModelError, check_converted
 
     try:
-        check_converted(folder, hash_weights(folder), hash_tokenizer(folder))
-    except (AlteredModelError, FileNotFoundError) as error:
+        check_converted(folder)
+    except AlteredModelError as error:
         yield Finding("altered", str(folder), str(error))
 
 

@@ -6,6 +6,7 @@ import json
 import typing
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from bdpo_pipeline.lineage.recipe import Recipe
 
 FORMAT = 1
 _SUFFIX = ".lineage.json"
+_END = "\n}"
+_SEALED = ',\n "seal": "{}"\n}}'
+_DIGITS = 64
 
 
 class AlteredRecordError(ValueError):
@@ -90,10 +94,10 @@ class Record:
     tracking: dict[str, str]
     time: str
 
-    @property
+    @cached_property
     def seal(self) -> str:
         """SHA-256 of the record itself."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return _hash(_body(self))
 
 
 def record_path(artifact: Path | str) -> Path:
@@ -103,7 +107,7 @@ def record_path(artifact: Path | str) -> Path:
 
 def to_json(record: Record) -> str:
     """Return the record as text, sealed."""
-    return json.dumps({"format": FORMAT, **asdict(record), "seal": record.seal}, indent=1, ensure_ascii=False)
+    return _body(record).removesuffix(_END) + _SEALED.format(record.seal)
 
 
 def from_json(text: str, where: object) -> Record:
@@ -116,21 +120,18 @@ def from_json(text: str, where: object) -> Record:
     Raises:
         AlteredRecordError: the text is not what was written, or another version of this project wrote it.
     """
-    try:
-        data = json.loads(text)
-        written, seal = data.pop("format"), data.pop("seal")
-        if written != FORMAT:
-            raise AlteredRecordError(
-                f"{where} has format {written}, this code reads {FORMAT}; read it with the commit that it names"
-            )
-        record: Record = _build(Record, data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, AlteredRecordError):
-            raise
-        raise AlteredRecordError(f"{where} is no lineage record ({error}); it was altered or torn") from error
-    # The text as a whole, as a byte may change without a change of what JSON makes of it.
-    if record.seal != seal or to_json(record) != text:
-        raise AlteredRecordError(f"{where} was altered: its content does not match its seal")
+    # The seal is of the text, as a byte may change without a change of what JSON makes of it.
+    seal = text[-len(_SEALED.format("0" * _DIGITS)) :].partition('"seal": "')[2][:_DIGITS]
+    body = text.removesuffix(_SEALED.format(seal)) + _END
+    if not text.endswith(_SEALED.format(seal)) or _hash(body) != seal:
+        raise AlteredRecordError(f"{where} was altered or torn: its content does not match its seal")
+    data = json.loads(body)
+    if data.pop("format") != FORMAT:
+        raise AlteredRecordError(
+            f"{where} has another format than {FORMAT}; read it with the commit that it names"
+        )
+    record: Record = _build(Record, data)
+    record.__dict__["seal"] = seal  # known already, and dear to compute for thousands of records
     return record
 
 
@@ -148,6 +149,15 @@ def read_record(artifact: Path | str) -> Record | None:
     except UnicodeDecodeError as error:
         raise AlteredRecordError(f"{path} is no text ({error}); it was altered or torn") from error
     return from_json(text, path)
+
+
+def _body(record: Record) -> str:
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return json.dumps({"format": FORMAT, **fields}, indent=1, ensure_ascii=False, default=asdict)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _build(kind: type, data: dict[str, Any]) -> Any:

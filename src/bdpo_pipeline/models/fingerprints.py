@@ -1,7 +1,7 @@
 """Fingerprints of model files: what a reference log-prob was computed with, and what an adapter was trained on."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _BLOCK = 1 << 22
@@ -26,15 +26,20 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_files(paths: Iterable[Path]) -> str:
-    """Return one SHA-256 over names and contents of several files, whatever their order."""
+def hash_files(paths: Iterable[Path], hash_one: Callable[[Path], str] = hash_file) -> str:
+    """Return one SHA-256 over names and contents of several files, whatever their order.
+
+    Args:
+        paths: the files.
+        hash_one: gives that of one file; one that remembers spares reading it again.
+    """
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda p: p.name):
-        digest.update(f"{path.name}\0{hash_file(path)}\0".encode())
+        digest.update(f"{path.name}\0{hash_one(path)}\0".encode())
     return digest.hexdigest()
 
 
-def hash_weights(folder: Path) -> str:
+def hash_weights(folder: Path, hash_one: Callable[[Path], str] = hash_file) -> str:
     """Return the SHA-256 of a model folder's safetensors shards and its config.
 
     The config belongs to it: the same tensors under another RoPE base give other log-probs.
@@ -47,9 +52,9 @@ def hash_weights(folder: Path) -> str:
         raise FileNotFoundError(
             f"{folder} holds no *.safetensors; convert the checkpoint first (save_pretrained of transformers writes them)"
         )
-    return hash_files([*shards, folder / "config.json"])
+    return hash_files([*shards, folder / "config.json"], hash_one)
 
 
-def hash_tokenizer(folder: Path) -> str:
+def hash_tokenizer(folder: Path, hash_one: Callable[[Path], str] = hash_file) -> str:
     """Return the SHA-256 of the tokenizer's files, chat template included."""
-    return hash_files(path for name in TOKENIZER_FILES if (path := folder / name).exists())
+    return hash_files((path for name in TOKENIZER_FILES if (path := folder / name).exists()), hash_one)

@@ -4,6 +4,8 @@ Sources: the embedded default (a GGUF file in a Python package), any GGUF file, 
 random model for tests. Conversions are done once, into a folder named by the digest of what they were made from.
 """
 
+import functools
+import hashlib
 import importlib.util
 import json
 import logging
@@ -64,8 +66,8 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
     folder = _SOURCES[wanted.source](wanted, store)
     if wanted.chat_template:
         folder = _with_chat_template(folder, Path(wanted.chat_template), store)
-    weights, tokenizer = hash_weights(folder), hash_tokenizer(folder)
-    check_converted(folder, weights, tokenizer)
+    hash_once = functools.cache(hash_file)
+    check_converted(folder, hash_once)
     with clear_about_damage("configuration", folder / "config.json", "fetch the model again"):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         architecture = (config.get("architectures") or [config["model_type"]])[0]
@@ -75,37 +77,47 @@ def prepare_base_model(wanted: ModelSource, store: Path) -> dict[str, Any]:
         "source": wanted.source,
         "revision": wanted.revision,
         "licence": wanted.licence,
-        "weights_sha256": weights,
-        "tokenizer_sha256": tokenizer,
+        "weights_sha256": hash_weights(folder, hash_once),
+        "tokenizer_sha256": hash_tokenizer(folder, hash_once),
         "architecture": architecture,
         "parameters": _count_parameters(folder),
     }
 
 
-def check_converted(folder: Path, weights_sha256: str, tokenizer_sha256: str) -> None:
-    """Compare a folder's fingerprints with those that were noted when it was converted; without a note there is nothing to compare.
+def check_converted(folder: Path, hash_one: Callable[[Path], str] = hash_file) -> None:
+    """Compare a folder's files with what was noted when it was converted; without a note there is nothing to compare.
 
     Raises:
-        AlteredModelError: they differ.
+        AlteredModelError: a file differs or is gone, or the note itself is no longer whole.
     """
     note = folder.with_name(folder.name + FINGERPRINTS)
     if not note.is_file():
         return
-    found = {"weights_sha256": weights_sha256, "tokenizer_sha256": tokenizer_sha256}
-    altered = [name for name, value in found.items() if _read_note(note).get(name) != value]
-    if altered:
-        raise AlteredModelError(
-            f"the converted model in {folder} was altered ({', '.join(altered)} are not those of {note.name}): remove the folder, and "
-            "the next run converts it again"
-        )
+    remedy = f"remove {folder} and the note, and the next run converts it again"
+    noted = _read_note(note)
+    if noted is None:
+        raise AlteredModelError(f"{note}, which says what was converted, was altered: {remedy}")
+    for name, sha256 in noted.items():
+        path = folder / name
+        if not path.is_file() or hash_one(path) != sha256:
+            raise AlteredModelError(f"{path} is not what the conversion wrote: {remedy}")
 
 
-def _read_note(note: Path) -> dict[str, Any]:
+def _read_note(note: Path) -> dict[str, str] | None:
+    """Return the hashes of files by name; None if a byte of the note was altered."""
     try:
-        found = json.loads(note.read_text())
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        text = note.read_text(encoding="utf-8")
+        files: dict[str, str] = json.loads(text)["files"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return files if _note(files) == text else None
+
+
+def _note(files: dict[str, str]) -> str:
+    body = json.dumps(files, sort_keys=True)
+    return json.dumps(
+        {"files": files, "sha256": hashlib.sha256(body.encode()).hexdigest()}, indent=1, sort_keys=True
+    )
 
 
 def _from_package(wanted: ModelSource, store: Path) -> Path:
@@ -251,11 +263,10 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
 
 
 def _note_fingerprints(converted: Path, target: Path) -> None:
-    note = target.with_name(target.name + FINGERPRINTS)
     partial = converted.with_name(f"{converted.name}.note")
-    found = {"weights_sha256": hash_weights(converted), "tokenizer_sha256": hash_tokenizer(converted)}
-    partial.write_text(json.dumps(found, indent=1))
-    partial.replace(note)
+    files = {path.name: hash_file(path) for path in converted.iterdir() if path.is_file()}
+    partial.write_text(_note(files), encoding="utf-8")
+    partial.replace(target.with_name(target.name + FINGERPRINTS))
 
 
 def _count_parameters(folder: Path) -> int:

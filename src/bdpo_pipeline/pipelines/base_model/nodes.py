@@ -1,6 +1,5 @@
 """Node of the base model."""
 
-from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.models.prepare import ModelSource
@@ -11,4 +10,4 @@ from bdpo_pipeline.pipelines.base_model.parameters import BaseModelParameters
 def prepare_base_model(parameters: BaseModelParameters) -> dict[str, Any]:
     """Find the base model, convert it once if need be, and return where it lies with its fingerprints."""
     wanted = ModelSource(**parameters.model_dump(exclude={"store"}))
-    return prepare(wanted, Path(parameters.store))
+    return prepare(wanted, parameters.store)

@@ -1,5 +1,6 @@
 """Parameters of the base model."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
@@ -16,7 +17,7 @@ class BaseModelParameters(ParameterGroup):
     gguf_file: str | None = None
     chat_template: str | None = None
     licence: str | None = None
-    store: str
+    store: Path
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> "BaseModelParameters":
