@@ -91,8 +91,8 @@ def test_killed_pass_goes_on_where_it_was(score, tmp_path, items, monkeypatch, w
     store = LogprobStore(tmp_path / "cache.sqlite")
     put = LogprobStore.put
 
-    def put_and_kill(self, logps):
-        put(self, logps)
+    def put_and_kill(self, logps, model):
+        put(self, logps, model)
         for pid in worker_pids(tmp_path):
             os.kill(pid, signal.SIGKILL)
 

@@ -28,7 +28,7 @@ with turn(Path(sys.argv[1]), Model("ab" * 32, "float32"), is_done=lambda: False)
     time.sleep(600)
 """
 
-# 4,000 log-probs, of which both processes need the first 3,000 and each 500 of its own.
+# Both processes need 900 log-probs, and each up to 100 of its own.
 SCORES = """
 import json, logging, sys
 from pathlib import Path
@@ -37,11 +37,11 @@ from bdpo_pipeline.cache.store import LogprobStore
 from bdpo_pipeline.engine.jobs import Compute
 base, folder, own = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-numbers = [*range(3000), *range(own, own + 500)]
+numbers = [*range(900), *range(own, own + 100)]
 items = [Item([i % 250, i // 250], [1, 2, 3]) for i in numbers]
 compute = Compute(device="cpu", threads=1, tokens_per_batch=200)
 scores = score_through_cache(items, base, compute, LogprobStore(folder / "cache.sqlite"), folder / "scratch")
-print(json.dumps({"computed": len(scores.computed), "logps": scores.logps[:3000]}))
+print(json.dumps({"computed": len(scores.computed), "logps": scores.logps[:900]}))
 """
 
 
@@ -92,28 +92,28 @@ def base(tiny_model) -> str:
 
 
 def test_two_processes_at_once_compute_every_log_prob_once(base, tmp_path):
-    processes = [start(SCORES, base, str(tmp_path), own) for own in ("3000", "3500")]
+    processes = [start(SCORES, base, str(tmp_path), own) for own in ("900", "1000")]
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], [err[-3000:] for _, err in outputs]
     results = [json.loads(out.splitlines()[-1]) for out, _ in outputs]
-    assert sorted(result["computed"] for result in results) == [500, 3500]
+    assert sorted(result["computed"] for result in results) == [100, 1000]
     assert results[0]["logps"] == results[1]["logps"]
     assert sum("waiting for it" in err for _, err in outputs) == 1
     store = LogprobStore(tmp_path / "cache.sqlite")
-    assert len(store) == 4000
+    assert len(store) == 1100
     assert check(store.path).problems == []
 
 
 def test_after_a_kill_the_waiting_process_computes_the_rest_only(base, tmp_path):
     path = tmp_path / "cache.sqlite"
-    first = start(SCORES, base, str(tmp_path), "3000")
+    first = start(SCORES, base, str(tmp_path), "900")
     store = LogprobStore(path)
     deadline = time.monotonic() + 120
     while len(store) == 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    second = start(SCORES, base, str(tmp_path), "3000")
-    while len(store) < 200:
+    second = start(SCORES, base, str(tmp_path), "900")
+    while len(store) < 100:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     first.kill()
@@ -122,6 +122,6 @@ def test_after_a_kill_the_waiting_process_computes_the_rest_only(base, tmp_path)
     out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err[-3000:]
     result = json.loads(out.splitlines()[-1])
-    assert 0 < kept < 3500
-    assert result["computed"] == 3500 - kept
-    assert [one.lookup.computed for one in summarise(path).passes] == [3500 - kept]
+    assert 0 < kept < 1000
+    assert result["computed"] == 1000 - kept
+    assert [one.lookup.computed for one in summarise(path).passes] == [1000 - kept]
