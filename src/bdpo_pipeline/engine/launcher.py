@@ -66,8 +66,8 @@ def run_job(
         scratch: folder for the files of jobs.
         ragged: the job's token ids, by name.
         flat: the job's plain arrays, by name.
-        on_event: called with every event of the worker, in order for each process, with ``ran`` when the job is done, on what and how, and
-            with ``finished`` for a training: its ``folder``, and a ``mark`` for
+        on_event: called with every event of the worker, in order for each process; with ``ran`` when the job is done, on what and
+            how; and with ``finished`` for a training: its ``folder``, and a ``mark`` for
             :func:`~bdpo_pipeline.engine.job_folder.remove_handed_over`.
 
     Returns:
