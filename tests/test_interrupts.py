@@ -9,6 +9,8 @@ import threading
 import click
 import pytest
 from click.testing import CliRunner
+from kedro.io import MemoryDataset
+from kedro_datasets.json import JSONDataset
 
 from bdpo_pipeline.engine.events import publish
 from bdpo_pipeline.engine.job_folder import hand_over
@@ -122,7 +124,7 @@ def test_a_finished_training_is_removed_when_the_run_has_ended_well(tmp_path):
     finish(tmp_path / "train-before")
     hook.before_pipeline_run()
     finish(tmp_path / "train-now")
-    hook.after_pipeline_run({})
+    hook.after_pipeline_run({"history": JSONDataset(filepath="history.json")})
     finish(tmp_path / "train-later")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train-before", "train-later"]
 
@@ -134,7 +136,7 @@ def test_it_stays_when_the_run_fails_or_returns_what_may_lie_there(tmp_path):
     hook.on_pipeline_error()
     hook.before_pipeline_run()
     finish(tmp_path / "train-returned")
-    hook.after_pipeline_run({"adapter": tmp_path / "train-returned" / "adapter"})
+    hook.after_pipeline_run({"adapter": MemoryDataset(), "history": JSONDataset(filepath="history.json")})
     hook.before_pipeline_run()
     hook.after_pipeline_run({})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train-failed", "train-returned"]

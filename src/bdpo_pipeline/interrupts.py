@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from kedro.framework.hooks import hook_impl
+from kedro.io import MemoryDataset
 
 from bdpo_pipeline.engine.events import Event, subscribe
 from bdpo_pipeline.lineage.parameter_names import mask_text
@@ -95,10 +96,10 @@ class FinishedJobsHook:
 
     @hook_impl
     def after_pipeline_run(self, run_result: dict[str, Any]) -> None:
-        """Remove what is no longer needed; what the run returns may lie there."""
+        """Remove what is no longer needed; what the run keeps in memory and returns may lie there."""
         from bdpo_pipeline.engine.job_folder import remove_handed_over
 
-        if not run_result:
+        if not any(isinstance(dataset, MemoryDataset) for dataset in run_result.values()):
             for event in self._finished:
                 remove_handed_over(Path(event["folder"]), event["mark"])
         self._forget()

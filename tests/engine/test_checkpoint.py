@@ -230,7 +230,7 @@ def test_it_has_its_name_only_when_all_of_it_is_on_disk(
 
 
 def test_a_full_disk_is_a_clear_error_and_costs_nothing(small_disk: Callable[[int], Path]) -> None:
-    disk = small_disk(600_000)
+    disk = small_disk(1_600_000)
     training = Training(disk / "train-a", width=8000)
     training.step()
     training.save()
