@@ -83,9 +83,7 @@ def _newest(datasets: Datasets) -> dict[str, str | None]:
 
 
 def _pinned(dataset: AbstractVersionedDataset[Any, Any]) -> str | None:
-    version: Version = dataset._version
-    load: str | None = version.load
-    return load
+    return dataset._version.load if dataset._version else None
 
 
 def _pin(dataset: AbstractVersionedDataset[Any, Any], version: str | None) -> None:

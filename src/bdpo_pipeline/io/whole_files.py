@@ -33,7 +33,7 @@ class WholeFile:
 
 def _own_save(dataset: Any, data: Any) -> None:
     # Unwrapped: what Kedro does around a save, it does around the whole one.
-    super(WholeFile, dataset).save.__wrapped__(dataset, data)  # type: ignore[misc]
+    super(WholeFile, dataset).save.__wrapped__(dataset, data)
 
 
 class JSONDataset(WholeFile, kedro_datasets.json.JSONDataset):  # type: ignore[misc]
