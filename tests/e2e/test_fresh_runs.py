@@ -1,132 +1,18 @@
 """Edits of a copy of the project, and exactly the nodes that FreshRunner runs after each; docs/fresh_runs.md has the table."""
 
 import gzip
-import json
-import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-RUNNER = "bdpo_pipeline.lineage.fresh.FreshRunner"
-SOURCE = "src/bdpo_pipeline"
-REPORT = "gather_artifacts write_model_card write_report"
+from .fresh_project import REPORT, ROOT, SOURCE, Project
+from .test_fresh_arms import ONE_ARM
+
 ALL = f"""ingest_preferences accept_preferences ingest_evaluation_prompts prepare_base_model select_pairs tokenise_pairs score_reference
 compute_comprehension plot_comprehension train_adapter score_heldout measure_heldout generate_responses judge_generations
 summarise_judgements {REPORT}"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its exit status, its output, and which nodes ran for which reason."""
-
-    status: int
-    output: str
-
-    @property
-    def ran(self) -> dict[str, str]:
-        return dict(re.findall(r"runs: (\S+), because (.*)", self.output))
-
-    @property
-    def fresh(self) -> list[str]:
-        return re.findall(r"fresh: (\S+) \(", self.output)
-
-
-@dataclass
-class Project:
-    """A copy of the project, with a process that runs Kedro in it."""
-
-    folder: Path
-    _process: "subprocess.Popen[str]" = field(repr=False)
-
-    def run(self, *arguments: str, env: str = "test", runner: str = RUNNER, path: Path | None = None) -> Run:
-        log = self.folder / "output"
-        log.write_text("")
-        asked = {
-            "arguments": ["run", "--env", env, "--runner", runner, *arguments],
-            "path": str(path) if path else None,
-        }
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        status = int(self._process.stdout.readline())
-        return Run(status, log.read_text())
-
-    def replace(self, path: str, old: str, new: str) -> None:
-        file = self.folder / path
-        text = file.read_text()
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
-        file.write_text(text.replace(old, new))
-
-    def append(self, path: str, text: str) -> None:
-        with (self.folder / path).open("a") as file:
-            file.write(text)
-
-    def newest(self, path: str) -> Path:
-        """The file or folder of the newest version of an artifact."""
-        place = self.folder / "data" / "test" / path
-        versions = sorted(place.iterdir())
-        return versions[-1] / place.name
-
-
-def copy_of_the_project(folder: Path) -> None:
-    for part in ("src", "conf", "data/01_raw"):
-        shutil.copytree(
-            ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
-    for part in ("pyproject.toml", ".telemetry"):
-        shutil.copy(ROOT / part, folder / part)
-    # Small, as what matters here is which nodes run; runs are tracked in a test of its own.
-    (folder / "conf" / "test" / "tracking.yml").write_text("tracking: {enabled: false}\n")
-    (folder / "conf" / "test" / "parameters_generation.yml").write_text(
-        "generation: {prompts: {strongreject: 2, xstest: 2}, max_new_tokens: 4}\n"
-    )
-    (folder / "conf" / "test" / "parameters_evaluation.yml").write_text(
-        "heldout_metrics: {resamples: 100, minimum_category_pairs: 2}\n"
-    )
-    shutil.copytree(folder / "conf" / "test", folder / "conf" / "other")
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("fresh") / "project"
-    folder.mkdir()
-    copy_of_the_project(folder)
-    # Opened to append, so that the file can be emptied between runs.
-    with (folder / "output").open("a") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            text=True,
-        )
-        yield Project(folder, process)
-    process.stdin.close()
-    process.wait()
-
-
-@pytest.fixture(scope="module")
-def first_run(project) -> Run:
-    return project.run()
-
-
-@pytest.fixture
-def edited(project, first_run) -> Iterator[Project]:
-    """The project as it was after the first run, and again when the test is over."""
-    assert first_run.status == 0, first_run.output[-4000:]
-    kept = project.folder.with_name("kept")
-    if not kept.exists():
-        shutil.copytree(project.folder, kept)
-    yield project
-    for part in ("src", "conf", "data"):
-        shutil.rmtree(project.folder / part)
-        shutil.copytree(kept / part, project.folder / part)
 
 
 @dataclass(frozen=True)
@@ -283,7 +169,7 @@ EDITS = [
         "the version of a package",
         _newer_rensa,
         "select_pairs",
-        'package rensa was "0.5.2" and is "0.5.99"',
+        "package rensa was",
         path="newer",
     ),
     Edit(
@@ -308,11 +194,11 @@ EDITS = [
 ]
 
 
-def test_the_first_run_runs_all(first_run):
-    assert first_run.status == 0, first_run.output[-4000:]
-    assert first_run.ran.keys() == set(ALL.split())
-    assert "18 of 18 nodes ran" in first_run.output
-    assert first_run.ran["select_pairs"].startswith("its output training_pairs is missing")
+def test_the_first_fresh_run_runs_all(first_fresh_run):
+    assert first_fresh_run.status == 0, first_fresh_run.output[-4000:]
+    assert first_fresh_run.ran.keys() == set(ALL.split())
+    assert "18 of 18 nodes ran" in first_fresh_run.output
+    assert first_fresh_run.ran["select_pairs"].startswith("its output training_pairs is missing")
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=[edit.what.partition(":")[0].replace(" ", "_") for edit in EDITS])
@@ -335,7 +221,8 @@ def test_the_table_in_the_documentation_is_this_one():
         for line in text.splitlines()
         if len(cells := line.split("|")) == 4
     ]
-    described = [(edit.what, _described(edit.runs)) for edit in [*EDITS, ARM]]
+    described = [(edit.what, _described(edit.runs)) for edit in EDITS]
+    described.append(("a parameter of one arm of two", _described(ONE_ARM)))
     assert [row for row in rows if row[0] in dict(described)] == described
 
 
@@ -343,116 +230,3 @@ def _described(runs: str) -> str:
     names = runs.removesuffix(REPORT).split()
     parts = [*(f"`{name}`" for name in names), *(["report"] if runs.endswith(REPORT) else [])]
     return ", ".join(parts) or "nothing"
-
-
-def test_part_of_the_chain_as_it_is_asked_for(edited):
-    edited.replace(
-        "conf/base/parameters_reference.yml", "max_truncated_share: 0.01", "max_truncated_share: 0.02"
-    )
-    judging = edited.run("--from-nodes", "judge_generations", "--to-nodes", "summarise_judgements")
-    assert (judging.ran, judging.fresh) == ({}, ["judge_generations", "summarise_judgements"])
-    tagged = edited.run("--tags", "reference")
-    assert tagged.ran.keys() == {"tokenise_pairs"}
-    assert edited.run("--pipelines", "reference").ran == {}
-    assert edited.run().ran.keys() == set(REPORT.split())
-
-
-def test_after_a_failed_run_what_was_done_stays_done(edited):
-    edited.replace(
-        "conf/base/parameters_reference.yml", "max_truncated_share: 0.01", "max_truncated_share: 0.02"
-    )
-    edited.replace(f"{SOURCE}/judges/refusal_phrases.py", "|must refuse)", "|must refuse|must really refuse)")
-    page = edited.folder / SOURCE / "pipelines/reporting/nodes.py"
-    kept = page.read_text()
-    page.write_text(
-        kept.replace(
-            "    return render_report(",
-            "    raise RuntimeError('the printer burns')\n    return render_report(",
-        )
-    )
-    failed = edited.run()
-    assert failed.status != 0
-    assert failed.ran.keys() == {"tokenise_pairs", "judge_generations", *REPORT.split()}
-    page.write_text(kept)
-    assert edited.run().ran.keys() == {"gather_artifacts", "write_report"}
-    assert edited.run().ran == {}
-
-
-def test_a_run_with_nothing_to_do_is_tracked_and_ends_well(edited):
-    import mlflow
-
-    (edited.folder / "conf" / "test" / "tracking.yml").write_text("tracking: {enabled: true}\n")
-    run = edited.run()
-    assert (run.status, run.ran) == (0, {}), run.output[-4000:]
-    store = mlflow.tracking.MlflowClient(f"sqlite:///{edited.folder}/data/test/mlflow.db")
-    experiments = [one.experiment_id for one in store.search_experiments()]
-    tracked = store.search_runs(experiments)
-    assert [one.info.status for one in tracked] == ["FINISHED"]
-
-
-ARM = Edit("a parameter of one arm of two", _nothing, "right.select_pairs right.tokenise_pairs")
-_ARMS = """
-
-def _arms() -> Pipeline:
-    nodes = [*filtering.create_pipeline().nodes, *reference.create_pipeline().only_nodes("tokenise_pairs").nodes]
-    shared = {"preference_pairs", "evaluation_prompts", "base_model"}
-    arms = [Pipeline(nodes, namespace=arm, inputs=shared, parameters={"params:seed"}) for arm in ("left", "right")]
-    return sum(arms, Pipeline([]))
-"""
-_ARMS_CATALOG = """
-"{arm}.{split}_pairs":
-  type: bdpo_pipeline.io.parquet_dataset.StreamedParquetDataset
-  filepath: ${globals:data_root}/arms/{arm}/{split}_pairs.parquet
-  schema: pairs
-  versioned: true
-"{arm}.dropped_pairs":
-  type: bdpo_pipeline.io.parquet_dataset.StreamedParquetDataset
-  filepath: ${globals:data_root}/arms/{arm}/dropped_pairs.parquet
-  schema: dropped_pairs
-  versioned: true
-"{arm}.tokenised_pairs":
-  type: pandas.ParquetDataset
-  filepath: ${globals:data_root}/arms/{arm}/tokenised_pairs.parquet
-  versioned: true
-"{arm}.filtering_funnel":
-  type: pandas.CSVDataset
-  filepath: ${globals:data_root}/arms/{arm}/filtering_funnel.csv
-  versioned: true
-"""
-
-
-def test_of_two_arms_only_the_edited_one_runs(edited):
-    registry = f"{SOURCE}/pipeline_registry.py"
-    edited.append(registry, _ARMS)
-    edited.replace(
-        registry, '        "base_model": base', '        "arms": _arms(),\n        "base_model": base'
-    )
-    (edited.folder / "conf/test/catalog_arms.yml").write_text(_ARMS_CATALOG)
-    arms = {arm: _arm_parameters(edited.folder / "conf") for arm in ("left", "right")}
-    parameters = edited.folder / "conf/test/parameters_arms.yml"
-    parameters.write_text(json.dumps(arms))
-    both = {f"{arm}.{name}" for arm in arms for name in ("select_pairs", "tokenise_pairs")}
-    first = edited.run("--pipelines", "arms")
-    assert first.status == 0, first.output[-4000:]
-    assert first.ran.keys() == both
-    assert edited.run("--pipelines", "arms").ran == {}
-    arms["right"]["filtering"]["train"]["max_pairs"] -= 2
-    parameters.write_text(json.dumps(arms))
-    again = edited.run("--pipelines", "arms")
-    assert again.ran.keys() == set(ARM.runs.split())
-    assert again.ran["right.select_pairs"].startswith("params:right.filtering.train.max_pairs was")
-    edited.replace(f"{SOURCE}/filters/text.py", "digest_size=8).digest()", "digest_size=8).digest()[:8]")
-    assert edited.run("--pipelines", "arms").ran.keys() == {"left.select_pairs", "right.select_pairs"}
-
-
-def _arm_parameters(conf: Path) -> dict[str, object]:
-    from omegaconf import OmegaConf
-
-    files = [
-        conf / env / f"parameters_{name}.yml"
-        for name in ("filtering", "reference")
-        for env in ("base", "test")
-    ]
-    merged = OmegaConf.merge(*(OmegaConf.load(file) for file in files if file.exists()))
-    whole = OmegaConf.to_container(merged)
-    return {name: whole[name] for name in ("filtering", "tokenisation")}
