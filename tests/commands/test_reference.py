@@ -50,7 +50,7 @@ def test_show_gives_size_models_and_hit_rates_in_aligned_columns(store, call):
     [two] = [line for line in done.output.splitlines() if line.startswith("cdcdcdcdcdcd")]
     assert one.index("float32") == two.index("bfloat16/cuda")
     assert one.index("1,200") + 5 == two.index("300") + 3
-    assert done.output.rstrip().endswith("Hit rate of all 2 passes: 50.0%")
+    assert done.output.rstrip().endswith("Hit rate of all passes (2): 50.0%")
 
 
 def test_show_as_json_has_everything(store, call):

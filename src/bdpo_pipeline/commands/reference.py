@@ -224,7 +224,7 @@ def _lines(path: Path, summary: "Summary") -> Iterator[str]:
             [_pass_words(one) for one in shown],
         )
         yield ""
-        yield f"Hit rate of all {len(summary.passes):,} passes: {_percent(hit_rate(summary.passes))}"
+        yield f"Hit rate of all passes ({len(summary.passes):,}): {_percent(hit_rate(summary.passes))}"
 
 
 def _pass_words(one: "Pass") -> list[str]:
