@@ -3,7 +3,7 @@
 `python benchmarks/kills.py --kills 30 --page docs/results/kills.md`: the test environment (fp32, CPU) with a longer training, about
 half a minute for each kill. SIGKILL goes to kedro's process group; its workers die with it. A third of the kills each is aimed at the
 reference pass, at training, and at the writing of an artifact; the moment is drawn evenly over the time that this took in the run
-without kills.
+without kills. Where it does not come, as that is done already or is done before the moment, the next is aimed at.
 """
 
 import argparse
@@ -40,14 +40,16 @@ WRITE_SECONDS = 0.05
 KILLS_PER_RUN = 6
 _RUNNING = re.compile(r"Running node: (\w+):")
 _SAVING = re.compile(r"Saving data to (\S+) \(")
+_FRESH = re.compile(r"fresh: (\w+) \(")
 _COMPLETED = re.compile(r"Completed node: (\w+)")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A kill to come: `seconds` after a node has begun to run, or after a data set has begun to be saved."""
+    """A kill to come: `seconds` after a node has begun to run, or after the node's data set `name` has begun to be saved."""
 
     phase: str
+    node: str
     name: str
     seconds: float
 
@@ -70,6 +72,7 @@ class Watched:
     process: "subprocess.Popen[str]"
     start: float = field(default_factory=time.monotonic)
     began: dict[str, float] = field(default_factory=dict)
+    passed: set[str] = field(default_factory=set)
     now: str = "starting"
     lines: list[str] = field(default_factory=list)
     _news: threading.Event = field(default_factory=threading.Event)
@@ -83,16 +86,22 @@ class Watched:
                     self.began.setdefault(found[1], time.monotonic() - self.start)
                     self.now = f"{doing} `{found[1]}`"
                     self._news.set()
-            if found := _COMPLETED.search(line):
-                self.now = f"after `{found[1]}`"
+            for pattern, doing in ((_COMPLETED, "after"), (_FRESH, "passing")):
+                if found := pattern.search(line):
+                    self.now = f"{doing} `{found[1]}`"
+                    self.passed.add(found[1])
+                    self._news.set()
         self._news.set()
 
-    def wait_for(self, name: str) -> bool:
-        """Return whether a node or a save has begun; false if the run has ended before."""
-        while name not in self.began and self.process.poll() is None:
+    def wait_for(self, plan: Plan) -> bool:
+        """Return whether the moment of a kill is there; false if the run has gone past it."""
+        while plan.name not in self.began:
+            if plan.node in self.passed or self.process.poll() is not None:
+                return False
             self._news.wait(0.05)
             self._news.clear()
-        return name in self.began
+        time.sleep(plan.seconds)
+        return self.process.poll() is None and (plan.phase == WRITES or plan.node in self.now)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,13 +202,16 @@ def timeline(whole: Watched, seconds: float) -> tuple[dict[str, float], list[str
 def plans(chance: random.Random, durations: dict[str, float], order: list[str], number: int) -> list[Plan]:
     """Return kills in the order in which a run comes to them, evenly over the phases that it has."""
     phases = [phase for phase, node in NODES.items() if node in durations] + [WRITES]
+    makers: dict[str, str] = {}
+    for name in order:
+        makers[name] = name if name in durations else makers[order[order.index(name) - 1]]
     saves = [name for name in order if name not in durations]
     first = chance.randrange(len(phases))
     found = []
     for i in range(number):
         phase = phases[(first + i) % len(phases)]
         name = NODES.get(phase) or chance.choice(saves)
-        found.append(Plan(phase, name, chance.uniform(0, durations.get(name, WRITE_SECONDS))))
+        found.append(Plan(phase, makers[name], name, chance.uniform(0, durations.get(name, WRITE_SECONDS))))
     return sorted(found, key=lambda plan: order.index(plan.name))
 
 
@@ -208,18 +220,17 @@ def killed_run(number: int, planned: list[Plan], data: Path, options: argparse.N
     kills: list[Kill] = []
     while True:
         run = watch(command(data, options), data, options)
-        plan = planned.pop(0) if planned else None
-        if plan is None or not run.wait_for(plan.name):
+        while planned and not run.wait_for(planned[0]):
+            planned.pop(0)
+        if not planned:
             run.process.wait()
             if run.process.returncode != 0:
                 sys.exit(f"after {len(kills)} kills the run failed:\n" + "".join(run.lines[-60:]))
             return kills
-        time.sleep(plan.seconds)
-        if run.process.poll() is not None:
-            return kills
         during, moment = run.now, time.monotonic() - run.start
         os.killpg(run.process.pid, signal.SIGKILL)
-        kills.append(Kill(number, plan, moment, during, step(data) if "train_adapter" in during else None))
+        newest = step(data) if "train_adapter" in during else None
+        kills.append(Kill(number, planned.pop(0), moment, during, newest))
         print(f"run {number + 1}: killed after {moment:.1f} s, {during}", file=sys.stderr, flush=True)
         run.process.wait()
         wait_for_workers(data)

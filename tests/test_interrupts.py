@@ -80,6 +80,14 @@ def test_in_another_thread_it_changes_nothing():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.fixture
+def kedro(tmp_path) -> str:
+    """The script of that name."""
+    path = tmp_path / "kedro"
+    path.touch()
+    return str(path)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -97,21 +105,22 @@ def test_in_another_thread_it_changes_nothing():
     ],
 )
 def test_the_command_that_continues_is_the_same_with_the_runner_of_what_is_not_done(
-    monkeypatch, given, expected
+    monkeypatch, kedro, given, expected
 ):
-    monkeypatch.setattr(sys, "argv", given)
-    assert shlex.split(continuing_command("run")) == expected
+    monkeypatch.setattr(sys, "argv", [kedro, *given[1:]])
+    assert shlex.split(continuing_command("run")) == [kedro, *expected[1:]]
 
 
-def test_as_a_module_it_is_the_whole_command(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/kedro/__main__.py", "run"])
+@pytest.mark.parametrize("script", ["/somewhere/kedro/__main__.py", "python -m kedro"])
+def test_as_a_module_it_is_the_whole_command(monkeypatch, script):
+    monkeypatch.setattr(sys, "argv", [script, "run"])
     monkeypatch.setattr(sys, "orig_argv", ["/bin/python", "-m", "kedro", "run"])
     assert continuing_command("run") == f"/bin/python -m kedro run --runner {RUNNER}"
 
 
-def test_secrets_are_masked_and_other_commands_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["kedro", "lineage", "replay", "--params", "hub_token=abc"])
-    assert continuing_command("lineage") == "kedro lineage replay --params hub_token=***"
+def test_secrets_are_masked_and_other_commands_stay_as_they_are(monkeypatch, kedro):
+    monkeypatch.setattr(sys, "argv", [kedro, "lineage", "replay", "--params", "hub_token=abc"])
+    assert continuing_command("lineage") == f"{kedro} lineage replay --params hub_token=***"
 
 
 def finish(folder) -> None:

@@ -126,8 +126,9 @@ def continuing_command(name: str | None) -> str:
     Args:
         name: of Kedro's command; `run` gets the runner that runs again only what is not done.
     """
-    # As a script by its name, which is how it was called; as a module by the whole command.
-    arguments = sys.orig_argv if Path(sys.argv[0]).name == "__main__.py" else sys.argv
+    # Of `python -m kedro`, click puts just these words in the place of the script.
+    script = Path(sys.argv[0])
+    arguments = sys.argv if script.is_file() and script.name != "__main__.py" else sys.orig_argv
     return mask_text(shlex.join(_with_runner(arguments) if name == "run" else arguments))
 
 
