@@ -34,7 +34,7 @@ def describe(value: Any) -> str:
 def show_name(name: Any) -> str:
     """Return a name from a file as it can stand in a message and a table: as it is, or escaped and cut where it is no plain name."""
     text = str(name)
-    return text if len(text) <= SHOWN_CHARACTERS and text.isprintable() else describe(text)
+    return text if 0 < len(text) <= SHOWN_CHARACTERS and text.isprintable() else describe(text)
 
 
 def show_names(names: Iterable[Any]) -> str:
