@@ -166,4 +166,4 @@ def test_an_edit_is_seen_at_once(tmp_path, monkeypatch):
 def test_the_whole_chain_is_read_quickly_and_nothing_heavy_is_imported():
     seconds, modules = json.loads(subprocess.check_output([sys.executable, "-c", ALL], text=True))
     assert {"torch", "transformers", "pandas", "pyarrow", "mlflow", "plotly"}.isdisjoint(modules)
-    assert seconds < 3  # 1.0 to 1.3 where nothing else runs
+    assert seconds < 6  # 2.0 on a machine that was busy with five times as much as it has cores

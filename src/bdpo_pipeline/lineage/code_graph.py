@@ -25,7 +25,7 @@ class CodeGraph:
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
         self._needs: dict[Reference, Needs] = {}
-        self._hashes: dict[Reference, str] = {}
+        self._hashes: dict[Reference, str | None] = {}
         self._registered: dict[Reference, set[Reference]] = {}
         self._find_registered()
 
@@ -38,12 +38,10 @@ class CodeGraph:
 
     def sha256(self, reference: Reference) -> str | None:
         """Return the hash of what a definition says, and of what it names outside; None where a module has no loose statements."""
-        text = self._module(reference[0]).text(reference[1])
-        if not text:
-            return None
         if reference not in self._hashes:
-            said = [text, *sorted(self._needs_of(reference).outside)]
-            self._hashes[reference] = hashlib.sha256("\n".join(said).encode()).hexdigest()
+            text = self._module(reference[0]).text(reference[1])
+            said = "\n".join([text, *sorted(self._needs_of(reference).outside)])
+            self._hashes[reference] = hashlib.sha256(said.encode()).hexdigest() if text else None
         return self._hashes[reference]
 
     def closure(self, roots: Iterable[Reference]) -> Needs:

@@ -34,8 +34,8 @@ def distributions_of(modules: Iterable[str], extras: Mapping[str, Iterable[str]]
         if wanted not in seen and wanted[0] in installed:
             seen.add(wanted)
             todo += _required(installed[wanted[0]], wanted[1])
-    found = {installed[name].name: installed[name].version for name, _ in seen}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    found = {_name_and_version(installed[name]) for name, _ in seen}
+    return dict(sorted(found, key=lambda item: item[0].lower()))
 
 
 def is_installed(module: str) -> bool:
@@ -54,6 +54,11 @@ def _index(_path: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, meta
         for module, names in metadata.packages_distributions().items()
     }
     return owners, installed
+
+
+@cache
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
+    return distribution.name, distribution.version
 
 
 @cache

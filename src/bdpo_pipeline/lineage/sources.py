@@ -81,6 +81,7 @@ def _place(top: str, _path: tuple[str, ...]) -> Path | None:
     return origin.parent if origin.name == "__init__.py" else origin
 
 
+@cache
 def _is_installed(place: Path) -> bool:
     is_part_of_python = place.is_relative_to(sysconfig.get_path("stdlib"))
     return is_part_of_python or not _INSTALLED.isdisjoint(place.parts)
