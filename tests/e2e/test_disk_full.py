@@ -96,7 +96,10 @@ def test_a_disk_that_is_full_in_every_pipeline_in_turn(small_disk, run_untracked
 
 
 def newest(artifact: Path) -> dict[str, bytes]:
+    """Weights or table of the newest version; what stands beside weights names the folder of the base model."""
     version = max(folder for folder in artifact.iterdir() if (folder / artifact.name).exists())
-    place = version / artifact.name
-    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
-    return {path.name: path.read_bytes() for path in files if path.name != "README.md"}
+    kept = [
+        path for path in version.rglob("*") if path.suffix in {".safetensors", ".parquet"} and path.is_file()
+    ]
+    assert kept
+    return {path.name: path.read_bytes() for path in kept}
