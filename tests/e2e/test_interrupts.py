@@ -84,7 +84,7 @@ def test_an_interrupt_ends_tidily_and_its_last_line_continues(number, group, dat
     assert shlex.split(last) == [*command, "--runner", RUNNER]
     done = subprocess.run(last, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S602
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    newest = max((data_root / "05_training" / "training_execution.json").glob("*/*.json"))
+    newest = max((data_root / "05_training" / "training_execution.json").glob("*/training_execution.json"))
     assert json.loads(newest.read_text())["resumed_from_step"] == int(checkpoint.name[-8:])
     assert runs_of_last_session(data_root) == {"session": "FINISHED", "training": "FINISHED"}
     # Its outputs are in the catalog, so nothing of it is kept.
