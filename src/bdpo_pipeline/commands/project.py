@@ -21,7 +21,8 @@ def project_options(command: F) -> F:
         callback=_split_params,
         help="such as data_root=/some/folder, as for kedro run",
     )
-    return params(env_option(command))
+    decorated: F = params(env_option(command))
+    return decorated
 
 
 @contextmanager
@@ -37,8 +38,11 @@ def open_project(
     """
     from kedro.framework.session import KedroSession
 
-    with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
+    session = KedroSession.create(metadata.project_path, env=env, runtime_params=params)
+    try:
         yield session.load_context()
+    finally:
+        session.close()
 
 
 def data_root(context: KedroContext) -> Path:

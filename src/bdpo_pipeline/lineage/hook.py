@@ -6,6 +6,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class LineageHook:
         self._context = context
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol[str, Any]) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[str, Any]
+    ) -> None:
         """Start the session's records."""
         if self._context is None:
             return
@@ -40,7 +43,7 @@ class LineageHook:
         told = ("tracking_uri", "experiment") if tracking["enabled"] else ()
         where = {key: mask_text(str(tracking[key])) for key in told}
         facts = session_facts(run_params, self._context.project_path, where)
-        self._session = SessionRecorder(catalog, facts)
+        self._session = SessionRecorder(catalog, facts, pipeline.nodes)
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,11 @@ class RecipeBook:
         self.hashes = FileHashes()
         self._code: dict[Any, Code] = {}
 
+    def read_code(self, nodes: Iterable[Node]) -> None:
+        """Read the code of nodes that are to run: it may be edited while they do, and what was imported is what runs."""
+        for node in nodes:
+            self._code_of(node)
+
     def recipe(self, node: Node, files: Mapping[str, Path]) -> Recipe:
         """Return the recipe by which a node makes its outputs now.
 
@@ -111,9 +116,8 @@ class RecipeBook:
         """
         parameters = [name for name in node.inputs if is_parameter(name)]
         inputs = [name for name in node.inputs if not is_parameter(name)]
-        names = [*inputs, *node.outputs]
-        datasets = {name: self._catalog.get(name) for name in names}
-        code = self._code_of(node.func, datasets)
+        datasets = self._datasets(node)
+        code = self._code_of(node)
         return Recipe(
             function=f"{node.func.__module__}:{node.func.__qualname__}",
             parameters={name: plain(name, self._catalog.load(name)) for name in sorted(parameters)},
@@ -140,11 +144,15 @@ class RecipeBook:
             return self.hashes.of_artifact(path)
         return self._in_memory.get(name)
 
-    def _code_of(self, function: Any, datasets: Mapping[str, Any]) -> Code:
-        classes = {type(dataset) for dataset in datasets.values() if dataset is not None}
-        key = (function, frozenset(classes))
+    def _datasets(self, node: Node) -> dict[str, Any]:
+        names = [name for name in [*node.inputs, *node.outputs] if not is_parameter(name)]
+        return {name: self._catalog.get(name) for name in names}
+
+    def _code_of(self, node: Node) -> Code:
+        classes = {type(dataset) for dataset in self._datasets(node).values() if dataset is not None}
+        key = (node.func, frozenset(classes))
         if key not in self._code:
-            self._code[key] = code_of([function, *sorted(classes, key=lambda kind: kind.__qualname__)])
+            self._code[key] = code_of([node.func, *sorted(classes, key=lambda kind: kind.__qualname__)])
         return self._code[key]
 
 

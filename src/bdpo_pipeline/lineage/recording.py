@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +57,16 @@ class SessionRecorder:
     Args:
         catalog: of the session.
         facts: what every record carries.
+        nodes: that are to run.
     """
 
-    def __init__(self, catalog: CatalogProtocol[str, Any], facts: SessionFacts) -> None:
+    def __init__(
+        self, catalog: CatalogProtocol[str, Any], facts: SessionFacts, nodes: Iterable[Node]
+    ) -> None:
         self._catalog = catalog
         self._facts = facts
         self._book = RecipeBook(catalog)
+        self._book.read_code(nodes)
         self._noting: dict[str, _Noted] = {}
         self._made: dict[str, Made] = {}
         self._in_memory: dict[str, Made] = {}
@@ -73,7 +78,9 @@ class SessionRecorder:
             AlteredArtifactError: it is not what was saved.
         """
         path = loaded_path(self._catalog.get(name))
-        record = read_record(path) if path is not None else None
+        if path is None:
+            return
+        record = read_record(path)
         if record is not None and record.sha256 != self._book.hashes.of_artifact(path):
             raise AlteredArtifactError(
                 f"{name}, which {node.name} is to load from {path}, is not what was saved there on {record.time}: "
