@@ -66,7 +66,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--scale",
         type=float,
-        default=0.3,
+        default=0.15,
         help="size of the files that ask for much memory; 1: lines of 2 GB",
     )
     parser.add_argument("--page", type=Path, default=PAGE)
