@@ -9,7 +9,8 @@ import threading
 import click
 import pytest
 from click.testing import CliRunner
-from kedro.io import MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import node
 from kedro_datasets.json import JSONDataset
 
 from bdpo_pipeline.engine.events import publish
@@ -128,24 +129,31 @@ def finish(folder) -> None:
     publish({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
 
 
-def test_a_finished_training_is_removed_when_the_run_has_ended_well(tmp_path):
+@pytest.fixture
+def hook(tmp_path) -> FinishedJobsHook:
+    """Of a run whose node makes an adapter and a history, both on disk, or an adapter in memory."""
+    datasets = {name: JSONDataset(filepath=str(tmp_path / f"{name}.json")) for name in ("adapter", "history")}
     hook = FinishedJobsHook()
-    finish(tmp_path / "train-before")
-    hook.before_pipeline_run()
+    hook.before_pipeline_run(DataCatalog(datasets={**datasets, "volatile": MemoryDataset()}))
+    return hook
+
+
+def test_a_finished_training_is_removed_when_all_outputs_are_saved(tmp_path, hook):
+    training = node(lambda: None, None, ["adapter", "history"], name="train")
+    hook.before_node_run(training)
     finish(tmp_path / "train-now")
-    hook.after_pipeline_run({"history": JSONDataset(filepath="history.json")})
-    finish(tmp_path / "train-later")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-before", "train-later"]
+    hook.after_dataset_saved("adapter", training)
+    assert (tmp_path / "train-now").exists()
+    hook.after_dataset_saved("history", training)
+    assert not (tmp_path / "train-now").exists()
 
 
-def test_it_stays_when_the_run_fails_or_returns_what_may_lie_there(tmp_path):
-    hook = FinishedJobsHook()
-    hook.before_pipeline_run()
+def test_it_stays_where_an_output_is_in_memory_or_the_node_did_not_end(tmp_path, hook):
+    training = node(lambda: None, None, ["adapter", "history"], name="train")
+    hook.before_node_run(training)
     finish(tmp_path / "train-failed")
-    hook.on_pipeline_error()
-    hook.before_pipeline_run()
-    finish(tmp_path / "train-returned")
-    hook.after_pipeline_run({"adapter": MemoryDataset(), "history": JSONDataset(filepath="history.json")})
-    hook.before_pipeline_run()
-    hook.after_pipeline_run({})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-failed", "train-returned"]
+    other = node(lambda: None, None, ["volatile"], name="other")
+    hook.before_node_run(other)
+    finish(tmp_path / "train-volatile")
+    hook.after_dataset_saved("volatile", other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train-failed", "train-volatile"]

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 from kedro.framework.hooks import hook_impl
-from kedro.io import MemoryDataset
+from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.pipeline.node import Node
 
 from bdpo_pipeline.engine.events import Event, subscribe
 from bdpo_pipeline.lineage.parameter_names import mask_text
@@ -79,45 +80,47 @@ class InterruptHook:
 
 
 class FinishedJobsHook:
-    """Removes the folders of finished trainings when the run has ended well, and with that the catalog has all their outputs.
+    """Removes the folder of a finished training as soon as the catalog has all outputs of the node that ran it.
 
-    A run that fails or is killed leaves them, so that the next one takes what was trained instead of training again.
+    A run that is killed before that leaves it, so that the next one takes what was trained instead of training again.
     """
 
     def __init__(self) -> None:
-        self._finished: list[Event] = []
+        self._catalog: CatalogProtocol[str, Any] | None = None
         self._unsubscribe: Callable[[], None] | None = None
+        self._finished: list[Event] = []
+        self._to_come: set[str] = set()
 
     @hook_impl
-    def before_pipeline_run(self) -> None:
+    def before_pipeline_run(self, catalog: CatalogProtocol[str, Any]) -> None:
         """Listen for trainings that end."""
-        self._forget()
-        self._unsubscribe = subscribe(self._note)
+        self._catalog = catalog
+        if self._unsubscribe is None:
+            self._unsubscribe = subscribe(self._note)
 
     @hook_impl
-    def after_pipeline_run(self, run_result: dict[str, Any]) -> None:
-        """Remove what is no longer needed; what the run keeps in memory and returns may lie there."""
+    def before_node_run(self, node: Node) -> None:
+        """Forget trainings of a node that did not come to its end."""
+        self._finished.clear()
+        self._to_come = set(node.outputs)
+
+    # After the other hooks, which note what was saved.
+    @hook_impl(trylast=True)
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Remove what is no longer needed; an output that is kept in memory may be a path that leads there."""
         from bdpo_pipeline.engine.job_folder import remove_handed_over
 
-        if not any(isinstance(dataset, MemoryDataset) for dataset in run_result.values()):
+        self._to_come.discard(dataset_name)
+        if self._to_come or self._catalog is None:
+            return
+        if not any(isinstance(self._catalog.get(name), MemoryDataset) for name in node.outputs):
             for event in self._finished:
                 remove_handed_over(Path(event["folder"]), event["mark"])
-        self._forget()
-
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        """Leave all as it is."""
-        self._forget()
+        self._finished.clear()
 
     def _note(self, event: Event) -> None:
         if event["event"] == "finished":
             self._finished.append(event)
-
-    def _forget(self) -> None:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-        self._unsubscribe = None
-        self._finished.clear()
 
 
 def continuing_command(name: str | None) -> str:

@@ -46,9 +46,10 @@ run_job(make_job(sys.argv[2], processes={processes}, **LONG), Path(sys.argv[3]),
 
 
 def outcome(result, folder):
-    """The adapter's bytes, and all of the result that is not measured."""
+    """The bytes of all files of the adapter, and all of the result that is not measured."""
     plain = {name: value for name, value in result.items() if name not in MEASURED}
-    return (folder / "adapter" / "adapter_model.safetensors").read_bytes(), json.dumps(plain, sort_keys=True)
+    files = {path.name: path.read_bytes() for path in (folder / "adapter").iterdir()}
+    return files, json.dumps(plain, sort_keys=True)
 
 
 @pytest.fixture(scope="module")

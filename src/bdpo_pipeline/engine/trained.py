@@ -21,6 +21,10 @@ def save_trained(policy: nn.Module, job: TrainJob, context: WorkerContext) -> No
     trained: Any = policy
     if job.lora is not None:
         if context.accelerator.is_main_process:
+            for config in trained.peft_config.values():
+                # A set of names is written in an order that changes with every process.
+                if isinstance(config.target_modules, set):
+                    config.target_modules = sorted(config.target_modules)
             with whole_folder(target, _bytes(p for p in policy.parameters() if p.requires_grad)) as folder:
                 trained.save_pretrained(folder)
         return
