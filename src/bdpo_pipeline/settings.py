@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
-
 from bdpo_pipeline.hooks import ParameterNamesHook
 from bdpo_pipeline.interrupts import FinishedJobsHook, InterruptHook
+from bdpo_pipeline.io.config_loader import ProjectConfigLoader
 from bdpo_pipeline.io.versions import PinVersionsHook
 from bdpo_pipeline.lineage.hook import LineageHook
 from bdpo_pipeline.tracking.hook import TrackingHook
 
-CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_CLASS = ProjectConfigLoader
 # Soft merge: an environment overrides single parameters, it does not have to repeat the whole file.
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",

@@ -11,7 +11,8 @@ import pytest
 
 from bdpo_pipeline.cache.repair import check
 from bdpo_pipeline.cache.summary import summarise
-from bdpo_pipeline.lineage.record import read_record, record_path
+from bdpo_pipeline.lineage.artifacts import record_path
+from bdpo_pipeline.lineage.record import read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARATION = "base_model,ingestion,filtering,reference"

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdpo_pipeline.lineage import record as record_module
-from bdpo_pipeline.lineage.record import AlteredRecordError, from_json, read_record, record_path, to_json
+from bdpo_pipeline.lineage.artifacts import record_path
+from bdpo_pipeline.lineage.record import AlteredRecordError, from_json, read_record, to_json
 
 from .records import made_from, record
 

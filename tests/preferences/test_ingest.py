@@ -164,7 +164,8 @@ def test_share_above_the_bound_shows_the_first_defects_and_where_all_are():
         check_sources([summary_of()], table, 0.01)
     message = str(caught.value)
     assert (
-        "source 'mine' (rows.jsonl): 2 of 100 rows cannot be used, ingestion.max_quarantined_share allows 1.00%" in message
+        "source 'mine' (rows.jsonl): 2 of 100 rows cannot be used, ingestion.max_quarantined_share allows 1.00%"
+        in message
     )
     assert "rows.jsonl row 3, field chosen: empty_field: m" in message
     assert "row 7" in message

@@ -13,6 +13,11 @@ _SMALL_BYTES = 20 * 2**20
 _READABLE = {".json", ".csv", ".html", ".md", ".png", ".svg", ".txt", ".yml", ".yaml"}
 
 
+def record_path(artifact: Path | str) -> Path:
+    """Return where the lineage record of an artifact lies."""
+    return Path(f"{artifact}.lineage.json")
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One version of a catalog entry. ``sha256`` of a folder covers the names and bytes of all its files."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdpo_pipeline.lineage.record import AlteredRecordError, Ingredient, Record, read_record, record_path
+from bdpo_pipeline.lineage.artifacts import record_path
+from bdpo_pipeline.lineage.record import AlteredRecordError, Ingredient, Record, read_record
 
 # Folders that hold copies of records or none: the tracking store's and those of running jobs.
 _NOT_SEARCHED = {"mlflow_artifacts", "tracking_spool", "scratch", "01_raw"}

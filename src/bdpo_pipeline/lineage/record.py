@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bdpo_pipeline.lineage.artifacts import record_path
 from bdpo_pipeline.lineage.recipe import Recipe
 
 FORMAT = 1
-_SUFFIX = ".lineage.json"
 _END = "\n}"
 _SEALED = ',\n "seal": "{}"\n}}'
 _DIGITS = 64
@@ -100,11 +100,6 @@ class Record:
         return _hash(_body(self))
 
 
-def record_path(artifact: Path | str) -> Path:
-    """Return where the record of an artifact lies."""
-    return Path(f"{artifact}{_SUFFIX}")
-
-
 def to_json(record: Record) -> str:
     """Return the record as text, sealed."""
     return _body(record).removesuffix(_END) + _SEALED.format(record.seal)
@@ -145,7 +140,9 @@ def read_record(artifact: Path | str) -> Record | None:
     if not path.is_file():
         return None
     try:
-        text = path.read_text(encoding="utf-8")
+        text = (
+            path.read_bytes().decode()
+        )  # as it is: reading as text would take one end of a line for another
     except UnicodeDecodeError as error:
         raise AlteredRecordError(f"{path} is no text ({error}); it was altered or torn") from error
     return from_json(text, path)

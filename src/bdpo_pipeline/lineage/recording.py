@@ -19,6 +19,7 @@ from bdpo_pipeline.lineage.artifacts import (
     files_of,
     loaded_path,
     path_before,
+    record_path,
     saved_artifact,
 )
 from bdpo_pipeline.lineage.recipe import RecipeBook
@@ -28,7 +29,6 @@ from bdpo_pipeline.lineage.record import (
     Made,
     Record,
     read_record,
-    record_path,
     to_json,
 )
 from bdpo_pipeline.lineage.session_facts import SessionFacts

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bdpo_pipeline.lineage.artifacts import files_of
+from bdpo_pipeline.lineage.artifacts import files_of, record_path
 from bdpo_pipeline.lineage.library import Entry, Library
 from bdpo_pipeline.lineage.recipe import FileHashes
 from bdpo_pipeline.lineage.record import Made
@@ -63,8 +63,6 @@ def verify_origins(library: Library, hashes: FileHashes) -> Iterator[Finding]:
 
 def verify_records_exist(places: list[Path]) -> Iterator[Finding]:
     """Report versions of artifacts that have no record."""
-    from bdpo_pipeline.lineage.record import record_path
-
     for place in places:
         if not record_path(place).is_file():
             yield Finding(

@@ -3,32 +3,22 @@
 import atexit
 import logging
 import shlex
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import kedro
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
-from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from bdpo_pipeline.engine.events import subscribe
-from bdpo_pipeline.lineage.environment import KEY_PACKAGES, git_state, installed_packages, machine
-from bdpo_pipeline.lineage.parameter_names import mask_text
-from bdpo_pipeline.tracking.delivery import Delivery
-from bdpo_pipeline.tracking.journal import Journal
-from bdpo_pipeline.tracking.settings import TrackingSettings
-from bdpo_pipeline.tracking.tracker import TRAINING, Tracker
+
+if TYPE_CHECKING:
+    from bdpo_pipeline.tracking.delivery import Delivery
+    from bdpo_pipeline.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
-
-# Pipelines whose nodes share a child run.
-STAGES = (TRAINING, "evaluation")
 
 
 class TrackingHook:
@@ -55,6 +45,12 @@ class TrackingHook:
         if self._context is None:
             return
         self._interrupted()
+        # Here and not above: listing the pipelines takes none of it.
+        from bdpo_pipeline.tracking.delivery import Delivery
+        from bdpo_pipeline.tracking.journal import Journal
+        from bdpo_pipeline.tracking.opening import open_tracker
+        from bdpo_pipeline.tracking.settings import TrackingSettings
+
         configured = TrackingSettings(**self._context.config_loader["tracking"]["tracking"])
         if not configured.enabled:
             return
@@ -64,7 +60,7 @@ class TrackingHook:
         try:
             journal = Journal(run_params["run_id"], settings)
             self._delivery = Delivery(journal, settings)
-            self._tracker = _open(journal, project, run_params, pipeline, catalog)
+            self._tracker = open_tracker(journal, project, run_params, pipeline, catalog)
         except Exception as error:  # noqa: BLE001
             self._note_loss(error)
         atexit.register(self._interrupted)
@@ -110,7 +106,7 @@ class TrackingHook:
         self._tracker, self._delivery, self._lost = None, None, 0
         atexit.unregister(self._interrupted)
 
-    def _deliver(self, tracker: Tracker) -> None:
+    def _deliver(self, tracker: "Tracker") -> None:
         if self._delivery is not None:
             self._delivery.finish(tracker.run, self._upload_command)
 
@@ -119,7 +115,7 @@ class TrackingHook:
             self._unsubscribe()
             self._unsubscribe = None
 
-    def _track(self, tell: Callable[[Tracker], None]) -> None:
+    def _track(self, tell: "Callable[[Tracker], None]") -> None:
         if self._tracker is None:
             return
         try:
@@ -145,50 +141,3 @@ def upload_command(run_params: Mapping[str, Any]) -> str:
     if "data_root" in run_params["runtime_params"]:
         command += ["--params", f"data_root={run_params['runtime_params']['data_root']}"]
     return shlex.join(command)
-
-
-def _open(
-    journal: Journal,
-    project: Path,
-    run_params: Mapping[str, Any],
-    pipeline: Pipeline,
-    catalog: CatalogProtocol[str, Any],
-) -> Tracker:
-    packages = installed_packages()
-    tags = {**_code_tags(project), "kedro.session": run_params["run_id"]}
-    tracker = Tracker(journal, catalog, run_params["run_id"], tags, _stages(pipeline))
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = {
-        "kedro.version": kedro.__version__,
-        "kedro.pipeline": ", ".join(run_params["pipeline_names"] or ["__default__"]),
-        "kedro.env": run_params["env"] or "default",
-        "command": mask_text(command),
-        **machine(),
-        **{f"version.{name}": packages[name] for name in KEY_PACKAGES if name in packages},
-    }
-    tracker.log_environment(run_params, facts, packages)
-    tracker.log_parameters(filter(is_parameter, pipeline.inputs()))
-    return tracker
-
-
-def _code_tags(project: Path) -> dict[str, str]:
-    git = git_state(project)
-    if git is None:
-        return {"git.commit": "none: not a git checkout"}
-    return {
-        "git.commit": git.commit,
-        "git.branch": git.branch,
-        "git.dirty": str(git.dirty).lower(),
-        "mlflow.source.git.commit": git.commit,
-    }
-
-
-def _stages(pipeline: Pipeline) -> dict[str, list[Node]]:
-    """Return the nodes of each stage; by function, so that those of a study's arms are found, too."""
-    stages: dict[str, list[Node]] = {}
-    for name in STAGES:
-        functions = {node.func for node in pipelines[name].nodes}
-        for node in pipeline.nodes:
-            if node.func in functions:
-                stages.setdefault(f"{node.namespace}.{name}" if node.namespace else name, []).append(node)
-    return stages

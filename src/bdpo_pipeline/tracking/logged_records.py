@@ -54,7 +54,7 @@ def _read(client: "MlflowClient", experiment: str, target: str) -> Iterator[Entr
             for file in files:
                 path = Path(client.download_artifacts(run, file, folder))
                 try:
-                    yield Entry(from_json(path.read_text(encoding="utf-8"), f"{file} of run {run}"), None)
+                    yield Entry(from_json(path.read_bytes().decode(), f"{file} of run {run}"), None)
                 except AlteredRecordError as error:
                     logger.warning("%s", error)
 

@@ -12,9 +12,14 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
-from bdpo_pipeline.lineage.artifacts import Artifact, artifact_not_after, loaded_artifact, saved_artifact
+from bdpo_pipeline.lineage.artifacts import (
+    Artifact,
+    artifact_not_after,
+    loaded_artifact,
+    record_path,
+    saved_artifact,
+)
 from bdpo_pipeline.lineage.parameter_names import flatten, redact
-from bdpo_pipeline.lineage.record import record_path
 from bdpo_pipeline.tracking.dataset_inputs import source_input, table_input
 from bdpo_pipeline.tracking.journal import Journal
 from bdpo_pipeline.tracking.metrics import curve_point, history_points, summary_metrics, table_metrics
