@@ -1,7 +1,6 @@
 """Random pairs of token ids, and training jobs over them, for a tiny model."""
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,23 +90,3 @@ def train(tmp_path: Path, pairs: Pairs) -> Callable[..., tuple[dict[str, Any], P
         return run_job(job, tmp_path, ragged=pairs.ragged, flat=pairs.flat, **options)
 
     return run
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """`small_disk(bytes)` gives a folder on a file system of its own that holds so much."""
-    mounted = []
-
-    def mount(size: int) -> Path:
-        folder = tmp_path / f"disk-{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

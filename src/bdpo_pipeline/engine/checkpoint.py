@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bdpo_pipeline.durable import whole_folder
 from bdpo_pipeline.engine.checkpoint_files import (
     PLAIN,
     TENSORS,
@@ -21,7 +22,6 @@ from bdpo_pipeline.engine.checkpoint_files import (
     read_checkpoint,
 )
 from bdpo_pipeline.engine.context import WorkerContext
-from bdpo_pipeline.engine.durable import whole_folder
 from bdpo_pipeline.engine.sealed import DamagedError, unseal
 from bdpo_pipeline.engine.sharding import gather, spread
 from bdpo_pipeline.engine.weights import TrainedWeights

@@ -7,7 +7,7 @@ the SHA-256 of the tensors, under a SHA-256 of its own).
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline.engine.durable import write_whole
+from bdpo_pipeline.durable import write_whole
 from bdpo_pipeline.engine.sealed import DamagedError, seal, unseal
 from bdpo_pipeline.models.fingerprints import hash_file
 

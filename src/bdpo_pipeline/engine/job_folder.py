@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline.engine.durable import sync, write_whole
+from bdpo_pipeline.durable import sync, write_whole
 from bdpo_pipeline.engine.jobs import Job, job_from_dict, to_dict
 from bdpo_pipeline.engine.made_by import made_by
 from bdpo_pipeline.engine.sealed import DamagedError, seal, unseal

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline.engine.durable import write_whole
+from bdpo_pipeline.durable import write_whole
 from bdpo_pipeline.engine.jobs import Compute
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from bdpo_pipeline.durable import whole_folder
 from bdpo_pipeline.engine.context import WorkerContext
-from bdpo_pipeline.engine.durable import whole_folder
 from bdpo_pipeline.engine.jobs import TrainJob
 from bdpo_pipeline.engine.sharding import gather
 from bdpo_pipeline.models.loading import load_model, load_tokenizer

@@ -13,6 +13,7 @@ from uuid import uuid4
 from kedro.io import DatasetError
 
 from bdpo_pipeline.disk_space import clear_about_space
+from bdpo_pipeline.durable import sync
 
 _PREFIX = ".partial-"
 _LOCK = ".lock"
@@ -54,7 +55,7 @@ def staged(target: Path, *, versioned: bool, needed: int | None = None) -> Itera
                 lock.close()
                 shutil.rmtree(aside, ignore_errors=True)
             for place in [folder, *folder.parents]:
-                _sync(place)
+                sync(place)
                 if place == existing:
                     break
         finally:
@@ -83,8 +84,9 @@ def _make_version(folder: Path) -> None:
 def _make_aside(folder: Path) -> tuple[Path, IO[str]]:
     while True:
         aside = folder / f"{_PREFIX}{uuid4().hex}"
-        aside.mkdir()
         with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(exist_ok=True)  # it went with what another save took for a leftover
+            aside.mkdir()
             lock = (aside / _LOCK).open("w")
             if _is_alone(lock):
                 return aside, lock
@@ -120,13 +122,4 @@ def _remove_if_empty(folder: Path) -> None:
 
 def _sync_all(path: Path) -> None:
     for part in [*path.rglob("*"), path]:
-        _sync(part)
-
-
-def _sync(path: Path) -> None:
-    """Let power loss find the content under the name, not an empty file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(part)

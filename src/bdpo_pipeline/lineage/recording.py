@@ -12,7 +12,7 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 
-from bdpo_pipeline.engine.durable import write_whole
+from bdpo_pipeline.durable import write_whole
 from bdpo_pipeline.engine.events import Event, subscribe
 from bdpo_pipeline.files_read import noting_files
 from bdpo_pipeline.lineage.artifacts import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline.engine.durable import write_whole
+from bdpo_pipeline.durable import write_whole
 from bdpo_pipeline.lineage.library import Entry
 from bdpo_pipeline.lineage.parameter_names import MASK
 from bdpo_pipeline.lineage.recipe import FileHashes

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.disk_space import clear_about_space
+from bdpo_pipeline.durable import write_whole
 from bdpo_pipeline.files_read import note_file
 from bdpo_pipeline.models.damage import clear_about_damage
 from bdpo_pipeline.models.fingerprints import TOKENIZER_FILES, hash_file, hash_tokenizer, hash_weights
@@ -263,10 +264,8 @@ def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> P
 
 
 def _note_fingerprints(converted: Path, target: Path) -> None:
-    partial = converted.with_name(f"{converted.name}.note")
     files = {path.name: hash_file(path) for path in converted.iterdir() if path.is_file()}
-    partial.write_text(_note(files), encoding="utf-8")
-    partial.replace(target.with_name(target.name + FINGERPRINTS))
+    write_whole(target.with_name(target.name + FINGERPRINTS), _note(files))
 
 
 def _count_parameters(folder: Path) -> int:
