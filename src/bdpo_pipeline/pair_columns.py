@@ -139,4 +139,5 @@ def _swap(table: "pd.DataFrame", rows: Any) -> "pd.DataFrame":
 def _tensor(values: Any) -> "Tensor":
     import torch
 
-    return torch.from_numpy(values)
+    # A copy: what pandas hands out may not be written to, and torch warns of such arrays.
+    return torch.tensor(values)

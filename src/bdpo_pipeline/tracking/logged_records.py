@@ -11,7 +11,8 @@ from kedro.framework.context import KedroContext
 
 from bdpo_pipeline.lineage.library import Entry
 from bdpo_pipeline.lineage.record import AlteredRecordError, from_json
-from bdpo_pipeline.tracking.settings import TrackingSettings
+from bdpo_pipeline.tracking.run_store import RunStore
+from bdpo_pipeline.tracking.settings import SQLITE, TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "lineage"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
-_SQLITE = "sqlite:///"
 
 
 def logged_records(context: KedroContext, target: str) -> list[Entry]:
@@ -32,15 +32,13 @@ def logged_records(context: KedroContext, target: str) -> list[Entry]:
     """
     configured = TrackingSettings(**context.config_loader["tracking"]["tracking"])
     settings = configured.relative_to(context.project_path)
-    database = settings.tracking_uri.removeprefix(_SQLITE)
-    if not settings.enabled or (settings.tracking_uri.startswith(_SQLITE) and not Path(database).is_file()):
+    database = settings.tracking_uri.removeprefix(SQLITE)
+    if not settings.enabled or (settings.tracking_uri.startswith(SQLITE) and not Path(database).is_file()):
         return []
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(settings.tracking_uri, settings.tracking_uri)
     try:
-        found = list(_read(client, settings.experiment, target))
+        found = list(_read(RunStore(settings).client, settings.experiment, target))
     except (MlflowException, OSError) as error:
         logger.warning("MLflow could not be asked for %s (%s: %s)", target, type(error).__name__, error)
         return []
