@@ -188,7 +188,7 @@ def test_a_training_that_is_done_is_taken_over(train, job):
     again, same = train(job(), on_event=events.append)
     assert same == folder
     assert json.dumps(again) == json.dumps(first)
-    assert [event["event"] for event in events] == ["finished"]
+    assert [event["event"] for event in events] == ["ran", "finished"]
 
 
 def test_a_finished_training_whose_adapter_was_altered_is_done_again(train, job, caplog):
