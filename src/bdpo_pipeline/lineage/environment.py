@@ -4,7 +4,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -33,6 +35,13 @@ def git_state(folder: Path) -> GitState | None:
 
 def installed_packages() -> dict[str, str]:
     """Return the version of every installed distribution, by name, sorted."""
+    # An installation changes the folder that it goes to; until then, reading some hundred files again tells nothing.
+    folders = [Path(place) for place in sys.path]
+    return dict(_packages(tuple((str(path), path.stat().st_mtime_ns) for path in folders if path.is_dir())))
+
+
+@lru_cache(maxsize=1)
+def _packages(_folders: tuple[tuple[str, int], ...]) -> dict[str, str]:
     found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 

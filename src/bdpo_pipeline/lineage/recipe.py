@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
-from bdpo_pipeline.lineage.artifacts import files_of, hash_artifact, loaded_path
+from bdpo_pipeline.lineage.artifacts import hash_artifact, loaded_path
 from bdpo_pipeline.lineage.code import Code, code_of
 from bdpo_pipeline.lineage.parameter_names import redact
 from bdpo_pipeline.models.fingerprints import hash_file
@@ -70,23 +70,21 @@ class FileHashes:
     """SHA-256 of files and folders, computed once as long as they are untouched."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], str] = {}
+        self._known: dict[tuple[str, int, int, int], str] = {}
 
     def of_file(self, path: Path) -> str:
         """Return the SHA-256 of a file, or "missing"."""
         if not path.is_file():
             return "missing"
-        return self._once((str(path), *_stamp(path)), lambda: hash_file(path))
+        found = path.stat()
+        key = (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+        if key not in self._known:
+            self._known[key] = hash_file(path)
+        return self._known[key]
 
     def of_artifact(self, path: Path) -> str:
         """Return the SHA-256 of a file, or the one over all files of a folder."""
-        key = tuple((str(file), *_stamp(file)) for file in files_of(path))
-        return self._once((str(path), key), lambda: hash_artifact(path))
-
-    def _once(self, key: tuple[Any, ...], compute: Callable[[], str]) -> str:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        return hash_artifact(path, self.of_file)
 
 
 class RecipeBook:
@@ -188,11 +186,6 @@ def _configuration(dataset: Any, unused: str) -> dict[str, Any]:
         if name not in {"args", "kwargs", unused, *_NOT_CONTENT} and value is not None
     }
     return {"type": f"{kind.__module__}.{kind.__qualname__}", **options}
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _hashes(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -53,11 +53,16 @@ class Made:
     in_memory: dict[str, "Made"]
     jobs: list[dict[str, Any]]
 
+    def with_all_in_memory(self) -> Iterator["Made"]:
+        """Yield this, and how everything was made that it took from memory."""
+        yield self
+        for made in self.in_memory.values():
+            yield from made.with_all_in_memory()
+
     def every_ingredient(self) -> Iterator[tuple[str, Ingredient]]:
         """Yield the artifacts that this was made from by name, those behind what lived in memory included."""
-        yield from self.inputs.items()
-        for made in self.in_memory.values():
-            yield from made.every_ingredient()
+        for made in self.with_all_in_memory():
+            yield from made.inputs.items()
 
 
 @dataclass(frozen=True)

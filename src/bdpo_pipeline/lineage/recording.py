@@ -33,7 +33,6 @@ from bdpo_pipeline.lineage.record import (
 )
 from bdpo_pipeline.lineage.session_facts import SessionFacts
 from bdpo_pipeline.lineage.storing import link_alike
-from bdpo_pipeline.models.fingerprints import hash_file
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +132,7 @@ class SessionRecorder:
         self._in_memory.pop(name, None)
         path = Path(artifact.path)
         files = {
-            file.relative_to(path).as_posix() if path.is_dir() else path.name: hash_file(file)
+            file.relative_to(path).as_posix() if path.is_dir() else path.name: self._book.hashes.of_file(file)
             for file in files_of(path)
         }
         before = path_before(self._catalog, name, artifact.version)

@@ -102,7 +102,9 @@ def check_out(record: Record, entries: Iterable[Entry], project: Path, target: P
         if done.returncode != 0:
             raise ReplayError(f"git {command[0]} failed: {done.stderr.strip()}")
     hashes = FileHashes()
-    for made in {id(made): made for entry in entries for made in _all_made(entry.record.made)}.values():
+    for made in {
+        id(made): made for entry in entries for made in entry.record.made.with_all_in_memory()
+    }.values():
         _bring_files(made, project, target, hashes)
     if record.session["env"] in (None, "local"):
         parameters = _parameters(entry.record.made for entry in entries)
@@ -166,7 +168,7 @@ def outcomes(first: Iterable[Entry], again: Iterable[Entry], may_differ: Mapping
 def _parameters(all_made: Iterable[Made]) -> dict[str, Any]:
     """Return the parameters that the nodes were given, as a parameters file holds them."""
     found: dict[str, Any] = {}
-    for made in (inner for outer in all_made for inner in _all_made(outer)):
+    for made in (inner for outer in all_made for inner in outer.with_all_in_memory()):
         for name, value in made.recipe.parameters.items():
             if name.startswith("params:"):
                 *groups, last = name.removeprefix("params:").split(".")
@@ -196,12 +198,6 @@ def _bring_files(made: Made, project: Path, target: Path, hashes: FileHashes) ->
             copy = target / source.relative_to(project)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
-
-
-def _all_made(made: Made) -> Iterable[Made]:
-    yield made
-    for inner in made.in_memory.values():
-        yield from _all_made(inner)
 
 
 def _git(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -8,7 +8,6 @@ from typing import Literal
 from bdpo_pipeline.lineage.artifacts import files_of, record_path
 from bdpo_pipeline.lineage.library import Entry, Library
 from bdpo_pipeline.lineage.recipe import FileHashes
-from bdpo_pipeline.lineage.record import Made
 
 Kind = Literal["altered", "missing", "without record"]
 
@@ -95,7 +94,7 @@ def _newest_files(library: Library) -> Iterator[tuple[str, Path, str, str]]:
     """Yield name, place, hash and version of each outside file, as the newest artifact used it that was made from it."""
     newest: dict[str, tuple[str, Path, str, str]] = {}
     for entry in library.entries:
-        for made in _all_made(entry.record.made):
+        for made in entry.record.made.with_all_in_memory():
             for name, place in made.files.items():
                 newest[place] = (
                     name,
@@ -104,9 +103,3 @@ def _newest_files(library: Library) -> Iterator[tuple[str, Path, str, str]]:
                     f"{entry.record.name} {entry.record.version}",
                 )
     yield from newest.values()
-
-
-def _all_made(made: Made) -> Iterator[Made]:
-    yield made
-    for inner in made.in_memory.values():
-        yield from _all_made(inner)
