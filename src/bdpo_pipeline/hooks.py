@@ -1,4 +1,4 @@
-"""A guard that Kedro lacks: a parameter group that no node uses is an error, not silence."""
+"""What Kedro lacks around parameters: one that no node uses is an error, and the graph of a study follows from them."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -7,9 +7,25 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 
+from bdpo_pipeline.arms import plan_study, planned
+from bdpo_pipeline.io.config_loader import ProjectConfigLoader
+
 
 class UnknownParameterError(ValueError):
     """A parameter that nothing uses, so most likely a misspelt one."""
+
+
+class StudyGraphHook:
+    """Lets the graph of the study follow from the parameters of the session: its files, environment and command line."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keep the session's plan before anyone asks for the pipelines, and forget those of another session of this process."""
+        loader = context.config_loader
+        plan = loader.plan() if isinstance(loader, ProjectConfigLoader) else None
+        if plan is not None and plan != planned():
+            plan_study(plan)
+            pipelines.configure(f"{context._package_name}.pipeline_registry")
 
 
 class ParameterNamesHook:

@@ -8,6 +8,8 @@ from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 
+from bdpo_pipeline.arms import Plan, expand_study
+
 SUFFIXES = (".yml", ".yaml", ".json")
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
@@ -38,11 +40,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> Any:
         """Return a kind of configuration, such as ``parameters``.
 
+        In the parameters, the arms of the study are made whole; see :mod:`bdpo_pipeline.arms`.
+
         Raises:
             ConfigFileError: its values cannot be put together, as where one refers to what is not there.
+            StudyError: the arms of the study cannot be used.
         """
         try:
-            return super().__getitem__(key)
+            found = super().__getitem__(key)
         except MissingConfigException:
             raise
         except Exception as error:
@@ -51,6 +56,11 @@ class ProjectConfigLoader(OmegaConfigLoader):
             patterns = ", ".join(self.config_patterns[key])
             place = _locate(error, self._files) or f"{self.conf_source} ({patterns})"
             raise ConfigFileError(f"{place}: {_shorten(error)}; mend that value") from error
+        return expand_study(found)[0] if key == "parameters" else found
+
+    def plan(self) -> Plan | None:
+        """Return what the graph of the study follows from, as files and command line give it."""
+        return expand_study(super().__getitem__("parameters"))[1]
 
 
 def check_file(path: Path) -> None:

@@ -9,6 +9,7 @@ from bdpo_pipeline.objectives.registry import (
     bind_objective,
     objective,
     objective_names,
+    scale_strength,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "losses",
     "objective",
     "objective_names",
+    "scale_strength",
 ]

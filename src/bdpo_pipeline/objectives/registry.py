@@ -69,6 +69,7 @@ class Objective:
     needs: Need
     reward: RewardName
     relabel: RelabelFunction | None
+    strength: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def objective(
     needs: Need = Need.NOTHING,
     reward: RewardName | None = None,
     relabel: RelabelFunction | None = None,
+    strength: str = "beta",
 ) -> Callable[[LossFunction], LossFunction]:
     """Register the decorated loss: ``loss(batch, *, option=default, ...)`` returns ``[pairs]``.
 
@@ -139,11 +141,12 @@ def objective(
         needs: what must be computed for it; a column that it does not declare is NaN.
         reward: its implicit reward, for metrics: by default the log-ratio where it needs a reference, else the log-prob.
         relabel: decides from the labels, before training, which pairs are kept, swapped or dropped; may have options of its own.
+        strength: the option that a study tunes it by.
     """
 
     def register(loss: LossFunction) -> LossFunction:
         default: RewardName = "log_ratio" if Need.REFERENCE in needs else "logp"
-        _objectives[name] = Objective(name, loss, needs, reward or default, relabel)
+        _objectives[name] = Objective(name, loss, needs, reward or default, relabel, strength)
         return loss
 
     return register
@@ -179,6 +182,24 @@ def bind_objective(name: str, options: Mapping[str, Any]) -> BoundObjective:
     )
     _try_out(bound)
     return bound
+
+
+def scale_strength(name: str, options: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Return all options of an objective, with its strength times a factor: beta, or what it declares in place of one.
+
+    Raises:
+        ValueError: as :func:`bind_objective`; or the objective has no such option and the factor is not 1.
+    """
+    bound, strength = bind_objective(name, options), _objectives[name].strength
+    if factor == 1:
+        return dict(bound.options)
+    if strength not in bound.options:
+        raise ValueError(
+            f"objective {name!r} has no option {strength!r} to tune its strength by: give it `strength=` where it is registered, "
+            "or a grid whose strength is 1"
+        )
+    scaled = {**bound.options, strength: factor * bound.options[strength]}
+    return dict(bind_objective(name, scaled).options)
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:

@@ -50,6 +50,20 @@ def compute_comprehension(
     return table, _diagnose(table, logps)
 
 
+def measure_information(logps: "pd.DataFrame", normalise: str) -> "pd.DataFrame":
+    """Return `pair_id`, `split`, `chosen_mi`, `rejected_mi` and `imbalance` (chosen minus rejected) of pairs that have both log-probs.
+
+    Args:
+        logps: ``reference_logps`` with the marginal log-probs of all its pairs.
+        normalise: ``token``, for nats per token, or ``none``, for nats a response.
+    """
+    logps = logps.reset_index(drop=True)
+    chosen, rejected = (side.numpy() for side in _information(logps, normalise))
+    return logps[["pair_id", "split"]].assign(
+        chosen_mi=chosen, rejected_mi=rejected, imbalance=chosen - rejected
+    )
+
+
 def training_constants(comprehension: "pd.DataFrame", weighting: "Weighting") -> "Constants":
     """Return what the coefficients of one pair take from all training pairs, from the ``comprehension`` table."""
     from bdpo_pipeline.objectives.weighting import measure_constants

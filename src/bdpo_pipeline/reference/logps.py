@@ -1,6 +1,7 @@
 """Reference log-probs of pairs, conditional and marginal, through the cache."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from bdpo_pipeline.reference.marginals import Marginal, combine, marginal_contex
 if TYPE_CHECKING:
     import pandas as pd
 
-MARGINAL_SPLITS = ("train", "validation")
+# Held-out pairs are weighed by nothing.
+WEIGHTED_SPLITS = ("train", "validation")
 
 
 def score_reference(
@@ -21,19 +23,19 @@ def score_reference(
     *,
     conditional: bool,
     marginal: Marginal | None,
+    marginal_splits: Sequence[str] = WEIGHTED_SPLITS,
     compute: Compute,
     cache: Path,
     scratch: Path,
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Return the ``reference_logps`` table and the ``reference_report`` (docs/artifacts.md); what is not asked for is null.
 
-    Held-out pairs get no marginal log-probs: nothing is decided by them.
-
     Args:
         base_model: the ``base_model`` artifact.
         pairs: ``tokenised_pairs``.
         conditional: whether to score the responses with their query; a marginal implies it.
         marginal: how to estimate the log-probs without it; None for not at all.
+        marginal_splits: the splits whose pairs get those.
         compute: where and how.
         cache: file of the log-prob store.
         scratch: folder for the files of jobs.
@@ -43,7 +45,7 @@ def score_reference(
     started = time.monotonic()
     # Mutual information takes both, whatever the objective takes besides.
     conditional = conditional or marginal is not None
-    weighted = pairs["split"].isin(MARGINAL_SPLITS) & (marginal is not None)
+    weighted = pairs["split"].isin(marginal_splits) & (marginal is not None)
     with_query = _items(pairs, [[prompt] for prompt in pairs["prompt_ids"]]) if conditional else []
     without_query: list[Item] = []
     if marginal is not None:

@@ -12,7 +12,7 @@ from bdpo_pipeline.objectives.registry import objective
 _LARGEST_MEAN_LOGP = -1e-6
 
 
-@objective("orpo", reward="mean_logp")
+@objective("orpo", reward="mean_logp", strength="lam")
 def orpo(batch: PairBatch, *, lam: NonNegative = 0.1) -> Tensor:
     """Return NLL(y_w) - lam log sigmoid(log odds(y_w) - log odds(y_l)) per pair, odds = p / (1 - p), p = exp(l / n).
 

@@ -44,14 +44,15 @@ def score_reference(
         base_model,
         tokenised_pairs,
         conditional=bound.needs_reference,
-        marginal=_marginal(parameters, seed) if weighs else None,
+        marginal=estimate_marginal(parameters, seed) if weighs else None,
         compute=compute.for_engine(),
         cache=compute.reference_cache,
         scratch=compute.scratch,
     )
 
 
-def _marginal(parameters: ComprehensionParameters, seed: int) -> marginals.Marginal:
+def estimate_marginal(parameters: ComprehensionParameters, seed: int) -> marginals.Marginal:
+    """Return how log-probs without the query are estimated."""
     return marginals.Marginal(
         parameters.marginal,
         parameters.contrastive_queries,
@@ -66,7 +67,7 @@ def compute_comprehension(
     seed: int,
 ) -> tuple[DataFrame, dict[str, Any]]:
     """Turn log-probs into mutual information and coefficients, if the objective needs them."""
-    weighted = ["train", "validation"] if objective.bind().needs_comprehension else []
+    weighted = logps.WEIGHTED_SPLITS if objective.bind().needs_comprehension else ()
     return comprehension.compute_comprehension(
         reference_logps[reference_logps["split"].isin(weighted)],
         parameters.weighting_of_pairs(),

@@ -1,0 +1,157 @@
+"""The arms of a study, as `study` in the parameters gives them, made whole: each arm with its own groups of parameters.
+
+Kedro asks for the graph before it tells the parameters, so what the graph follows from is kept here, too: see :func:`planned`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from bdpo_pipeline.parameters import ParameterGroup
+
+# An arm that is not trained.
+BASE = "base"
+_NAME = r"^[a-z][a-z0-9_]*$"
+# Groups of parameters of which an arm may have its own. An objective's options are no other's, so that group is never put together.
+_WHOLE, _MERGED = "objective", ("comprehension", "training")
+
+
+class StudyError(ValueError):
+    """The parameters of the study cannot be used; the message names the arm and the field."""
+
+
+class GridPoint(ParameterGroup):
+    """One point of the grid that every arm is tuned on."""
+
+    learning_rate: float = Field(gt=0, description="in place of training.optimiser.learning_rate")
+    strength: float = Field(
+        gt=0, description="factor on the objective's beta, or what it has in place of one"
+    )
+
+
+class Arm(ParameterGroup):
+    """What one arm changes; a group that it does not name is the project's own."""
+
+    objective: dict[str, Any]
+    comprehension: dict[str, Any] = Field(
+        default_factory=dict, description="what differs from `comprehension`"
+    )
+    training: dict[str, Any] = Field(default_factory=dict, description="what differs from `training`")
+    pairs: Literal["all", "balanced", "imbalanced", "random"] = Field(
+        "all",
+        description="the half of the training pairs with the least or the largest imbalance, or any half",
+    )
+
+
+class _Names(ParameterGroup):
+    """What of `study` decides the graph; the rest is checked by the nodes that take it."""
+
+    seeds: list[int] = Field(min_length=1)
+    grid: dict[str, GridPoint] = Field(min_length=1)
+    arms: dict[str, Arm] = Field(min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"found {seeds}; accepted: different integers from 0")
+        return seeds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the graph of a study follows from.
+
+    Attributes:
+        arms: names of the arms that are trained, with the pairs that each takes.
+        points: names of the grid's points.
+        seeds: the seeds; the first is the one that arms are tuned with.
+    """
+
+    arms: Mapping[str, str]
+    points: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+_planned: list[Plan] = []
+
+
+def plan_study(plan: Plan) -> None:
+    """Keep the plan of this session."""
+    _planned[:] = [plan]
+
+
+def planned() -> Plan | None:
+    """Return the plan of the session in progress; None outside of a session and where there is no study."""
+    return _planned[0] if _planned else None
+
+
+def expand_study(parameters: dict[str, Any]) -> tuple[dict[str, Any], Plan | None]:
+    """Return the parameters with every arm made whole, and the plan.
+
+    In ``study``, ``seeds`` becomes a mapping (``seed_1: 1``), because a node can take a named parameter only, and each arm has all of
+    ``objective``, ``comprehension`` and ``training``. An arm or a point that is null is left out, so that an environment can do so.
+
+    Args:
+        parameters: all parameters, with those of the command line.
+
+    Raises:
+        StudyError: naming the arm and the field.
+    """
+    if "study" not in parameters:
+        return parameters, None
+    study = parameters["study"]
+    if not isinstance(study, dict):
+        raise StudyError(f"study: found {study!r}; accepted: seeds, grid, arms and more, see docs/study.md")
+    given = {name: _without_null(study[name]) for name in _Names.model_fields if name in study}
+    try:
+        names = _Names.model_validate(given)
+    except ValueError as error:
+        raise StudyError(f"study: {error}") from error
+    for kind, found in (("arms", names.arms), ("grid", names.grid)):
+        for name in found:
+            _check_name(kind, name)
+    expanded = {
+        **study,
+        "grid": given["grid"],
+        "seeds": {f"seed_{seed}": seed for seed in names.seeds},
+        "arms": {name: _make_whole(name, arm, parameters) for name, arm in names.arms.items()},
+    }
+    plan = Plan({name: arm.pairs for name, arm in names.arms.items()}, tuple(names.grid), tuple(names.seeds))
+    return {**parameters, "study": expanded}, plan
+
+
+def _without_null(given: Any) -> Any:
+    return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
+
+
+def _check_name(kind: str, name: str) -> None:
+    import re
+
+    if not re.match(_NAME, name) or name == BASE:
+        raise StudyError(
+            f"study.{kind}: found the name {name!r}; accepted: small letters, digits and _, beginning with a letter"
+            + (f", and not {BASE!r}, which stands for the model that is not trained" if name == BASE else "")
+        )
+
+
+def _make_whole(name: str, arm: Arm, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {
+        group: _merge(parameters.get(group, {}), getattr(arm, group), f"study.arms.{name}.{group}")
+        for group in _MERGED
+    }
+    return {_WHOLE: arm.objective, **merged, "pairs": arm.pairs}
+
+
+def _merge(given: Any, own: Mapping[str, Any], where: str) -> dict[str, Any]:
+    merged = dict(given)
+    for name, value in own.items():
+        if name not in merged:
+            raise StudyError(f"{where}: there is no {name!r}; there are: {', '.join(merged)}")
+        if isinstance(value, Mapping) and isinstance(merged[name], Mapping):
+            merged[name] = _merge(merged[name], value, f"{where}.{name}")
+        else:
+            merged[name] = value
+    return merged

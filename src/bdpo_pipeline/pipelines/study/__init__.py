@@ -1,0 +1,1 @@
+"""Arms by seeds: every arm tuned on the same grid, trained, evaluated and compared."""

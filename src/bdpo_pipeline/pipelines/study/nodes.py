@@ -1,0 +1,205 @@
+"""Nodes of the study's trials: one trial is one training of one arm, with one seed, at one point of the grid."""
+
+from pathlib import Path
+from typing import Any
+
+from bdpo_pipeline import alignment
+from bdpo_pipeline.arms import GridPoint
+from bdpo_pipeline.benchmarks.choice import choose_prompts
+from bdpo_pipeline.comprehension_parameters import ComprehensionParameters
+from bdpo_pipeline.compute import ComputeParameters
+from bdpo_pipeline.io.tables import StoredTable
+from bdpo_pipeline.objective_parameters import ObjectiveParameters
+from bdpo_pipeline.pipelines.evaluation.parameters import GenerationParameters
+from bdpo_pipeline.pipelines.reference.nodes import estimate_marginal
+from bdpo_pipeline.pipelines.training import nodes as training_nodes
+from bdpo_pipeline.pipelines.training.parameters import TrainingParameters
+from bdpo_pipeline.reference import comprehension as reference_comprehension
+from bdpo_pipeline.reference import logps
+from bdpo_pipeline.seeds import derive_seed
+from bdpo_pipeline.study import choice, trials
+from bdpo_pipeline.tables import DataFrame
+
+from .parameters import ChoiceParameters, ScoredPairsParameters
+
+
+def choose_validation_prompts(
+    validation_pairs: StoredTable, parameters: ChoiceParameters, seed: int
+) -> DataFrame:
+    """Return the prompts that every trial answers so that arms can be tuned without a look at what they are compared by."""
+    columns = ["pair_id", "prompt", "chosen_is_safe", "rejected_is_safe"]
+    return choice.validation_prompts(
+        validation_pairs.to_pandas(columns), parameters.prompts, seed=derive_seed(seed, "study.validation")
+    )
+
+
+def measure_comprehension(
+    base_model: dict[str, Any],
+    tokenised_pairs: DataFrame,
+    parameters: ComprehensionParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Return the mutual information of every pair's responses, held-out pairs too: what the analyses ask for, whatever an arm does."""
+    table, _ = logps.score_reference(
+        base_model,
+        tokenised_pairs,
+        conditional=True,
+        marginal=estimate_marginal(parameters, seed),
+        marginal_splits=("train", "validation", "heldout"),
+        compute=compute.for_engine(),
+        cache=compute.reference_cache,
+        scratch=compute.scratch,
+    )
+    return reference_comprehension.measure_information(table, parameters.normalise)
+
+
+def choose_training_pairs(
+    tokenised_pairs: DataFrame, information: DataFrame, pairs: str, seed: int
+) -> DataFrame:
+    """Return the token ids of the pairs that an arm trains on, and of all others as they are."""
+    return choice.choose_half(
+        tokenised_pairs, information, pairs, seed=derive_seed(seed, "study.training_pairs")
+    )
+
+
+def settle_grid_trial(
+    objective: ObjectiveParameters, training: TrainingParameters, point: GridPoint
+) -> dict[str, Any]:
+    """Return what a trial trains with, at a point of the grid."""
+    return trials.settle(objective.name, objective.options, training.model_dump(), **point.model_dump())
+
+
+def settle_chosen_trial(
+    objective: ObjectiveParameters, training: TrainingParameters, chosen_point: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a trial trains with, at the point that was chosen for its arm."""
+    point = {name: chosen_point[name] for name in GridPoint.model_fields}
+    return trials.settle(objective.name, objective.options, training.model_dump(), **point)
+
+
+def train_trial(
+    base_model: dict[str, Any],
+    tokenised_pairs: DataFrame,
+    reference_logps: DataFrame,
+    comprehension: DataFrame,
+    settings: dict[str, Any],
+    comprehension_parameters: ComprehensionParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> tuple[Path, DataFrame, dict[str, Any], dict[str, Any]]:
+    """Train as the trial's settings say; otherwise as the training pipeline does."""
+    return training_nodes.train_adapter(
+        base_model,
+        tokenised_pairs,
+        reference_logps,
+        comprehension,
+        ObjectiveParameters(**settings["objective"]),
+        comprehension_parameters,
+        TrainingParameters(**settings["training"]),
+        compute,
+        seed,
+    )
+
+
+def answer_validation_prompts(
+    base_model: dict[str, Any],
+    adapter: Path,
+    validation_prompts: DataFrame,
+    parameters: GenerationParameters,
+    compute: ComputeParameters,
+) -> DataFrame:
+    """Let a trial's model answer the validation prompts."""
+    return _answer(base_model, adapter, validation_prompts, parameters, compute)
+
+
+def answer_prompts(
+    base_model: dict[str, Any],
+    adapter: Path,
+    evaluation_prompts: StoredTable,
+    parameters: GenerationParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Let an arm's model answer the evaluation prompts."""
+    prompts = _chosen_prompts(evaluation_prompts, parameters, seed)
+    return _answer(base_model, adapter, prompts, parameters, compute)
+
+
+def answer_prompts_untrained(
+    base_model: dict[str, Any],
+    evaluation_prompts: StoredTable,
+    parameters: GenerationParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Let the base model answer the evaluation prompts."""
+    prompts = _chosen_prompts(evaluation_prompts, parameters, seed)
+    return _answer(base_model, None, prompts, parameters, compute)
+
+
+def choose_point(parameters: ChoiceParameters, **trials_of_arm: dict[str, Any]) -> dict[str, Any]:
+    """Return the point that an arm goes on with, of all that it was tried at."""
+    return choice.choose_point(trials_of_arm, parameters.max_helpful_loss)
+
+
+def take_chosen_trial(chosen_point: dict[str, Any], **of_points: Any) -> tuple[Path, dict[str, Any]]:
+    """Return adapter and training summary of the trial that was chosen: training it again would make the same."""
+    point = chosen_point["point"]
+    return of_points[f"adapter/{point}"], of_points[f"training_summary/{point}"]
+
+
+def score_pairs(
+    base_model: dict[str, Any],
+    adapter: Path,
+    tokenised_pairs: DataFrame,
+    reference_logps: DataFrame,
+    training_summary: dict[str, Any],
+    parameters: ScoredPairsParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Score training and held-out pairs under an arm's model, in the objective's own reward."""
+    trained_with = ObjectiveParameters(
+        name=training_summary["objective"], options=training_summary["options"]
+    )
+    pairs = choice.choose_scored_pairs(
+        tokenised_pairs, parameters.train, seed=derive_seed(seed, "study.scored_pairs")
+    )
+    return alignment.score_adapter(
+        base_model,
+        adapter,
+        pairs,
+        reference_logps,
+        objective=trained_with.bind(),
+        compute=compute.for_engine(),
+        scratch=compute.scratch,
+    )
+
+
+def _chosen_prompts(
+    evaluation_prompts: StoredTable, parameters: GenerationParameters, seed: int
+) -> DataFrame:
+    # The same stream as that of a single run, so that both answer the same prompts.
+    return choose_prompts(
+        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
+    )
+
+
+def _answer(
+    base_model: dict[str, Any],
+    adapter: Path | None,
+    prompts: DataFrame,
+    parameters: GenerationParameters,
+    compute: ComputeParameters,
+) -> DataFrame:
+    return alignment.generate_responses(
+        base_model,
+        adapter,
+        prompts,
+        models=("base",) if adapter is None else ("adapter",),
+        max_new_tokens=parameters.max_new_tokens,
+        batch_size=parameters.batch_size,
+        compute=compute.for_engine(),
+        scratch=compute.scratch,
+    )

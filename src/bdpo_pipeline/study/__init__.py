@@ -1,0 +1,1 @@
+"""Arms by seeds: what a study chooses, gathers and concludes."""

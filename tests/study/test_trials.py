@@ -1,0 +1,104 @@
+"""What a trial trains with, and what is told of it."""
+
+import pandas as pd
+import pytest
+
+from bdpo_pipeline.objectives import bind_objective, objective_names, scale_strength
+from bdpo_pipeline.study.trials import describe, gather, gather_scores, gather_trials, settle
+
+TRAINING = {"epochs": 2, "optimiser": {"learning_rate": 1e-3, "schedule": "cosine"}}
+
+
+def test_a_trial_is_its_arm_at_a_point():
+    settings = settle("simpo", {"gamma_beta_ratio": 0.5}, TRAINING, learning_rate=1e-5, strength=2)
+    assert settings["objective"] == {"name": "simpo", "options": {"beta": 4.0, "gamma_beta_ratio": 0.5}}
+    assert settings["training"] == {
+        "epochs": 2,
+        "optimiser": {"learning_rate": 1e-5, "schedule": "cosine"},
+    }
+    assert TRAINING["optimiser"]["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("name", objective_names())
+def test_every_objective_has_a_strength_that_changes_its_loss_alone(name):
+    default = dict(bind_objective(name, {}).options)
+    scaled = scale_strength(name, {}, 2)
+    changed = {option for option in default if scaled[option] != default[option]}
+    assert changed == {"lam" if name == "orpo" else "beta"}
+    assert scale_strength(name, {}, 1) == default
+
+
+JUDGED = pd.DataFrame({"judge": ["a", "a", "b", "b"], "score": [0.2, 0.6, None, None]})
+ABILITY = pd.DataFrame(
+    {
+        "task": ["kl", "kl", "helpful_nll", "helpful_nll"],
+        "model": ["adapter", "adapter", "base", "adapter"],
+        "score": [0.1, 0.3, 2.0, 2.5],
+    }
+)
+HISTORY = pd.DataFrame(
+    {
+        "step": [2, 2, 4, 4],
+        "split": ["train", "validation", "train", "validation"],
+        "rewards/accuracies": [0.1, 0.6, 0.2, 0.9],
+    }
+)
+SUMMARY = {"objective": "dpo", "best_step": 2, "steps": 4, "step_0_loss": 0.69}
+SETTINGS = {"learning_rate": 1e-4, "strength": 0.5}
+
+
+def test_a_record_is_of_the_weights_that_were_kept():
+    record = describe(SETTINGS, HISTORY, SUMMARY, JUDGED, ABILITY, judge="a")
+    assert record["validation_accuracy"] == 0.6
+    assert record["validation_safe_rate"] == pytest.approx(0.4)
+    assert (record["validation_kl"], record["validation_helpful_nll"]) == (pytest.approx(0.2), 2.5)
+    assert record["base_helpful_nll"] == 2.0
+
+
+@pytest.mark.parametrize("judge", ["b", "c"])
+def test_a_judge_without_scores_cannot_tune(judge):
+    with pytest.raises(ValueError, match=r"study\.choice\.judge"):
+        describe(SETTINGS, HISTORY, SUMMARY, JUDGED, ABILITY, judge=judge)
+
+
+def test_all_points_of_all_arms_are_told():
+    records = {
+        f"{arm}/{point}": {"validation_kl": k} for k, (arm, point) in enumerate(["da", "db", "ca", "cb"])
+    }
+    table = gather_trials(records, {"d": "a", "c": "b"}, dict.fromkeys(records, 1.0), 7)
+    assert table[["arm", "point", "chosen"]].to_numpy().tolist() == [
+        ["d", "a", True],
+        ["d", "b", False],
+        ["c", "a", False],
+        ["c", "b", True],
+    ]
+    assert set(table["seed"]) == {7}
+
+
+def test_tables_of_arms_become_one():
+    one, two = pd.DataFrame({"x": [1], "y": [2]}), pd.DataFrame({"x": [3], "y": [4]})
+    table = gather({"base/0": one, "dpo/12": two}, ["x"])
+    assert table.to_dict("records") == [
+        {"arm": "base", "seed": 0, "x": 1},
+        {"arm": "dpo", "seed": 12, "x": 3},
+    ]
+
+
+def test_scores_know_their_pairs():
+    scores = pd.DataFrame({"pair_id": ["p", "q"], "split": "heldout", "margin": [1.0, -1.0]})
+    scores["correct"] = scores["margin"] > 0
+    prompt = [{"role": "user", "content": "x"}]
+    pairs = pd.DataFrame(
+        {
+            "pair_id": ["q", "p"],
+            "prompt": [prompt, prompt],
+            "chosen_is_safe": [True, None],
+            "rejected_is_safe": [False, False],
+            "harm_categories": [["a"], []],
+        }
+    )
+    information = pd.DataFrame({"pair_id": ["p", "q"], "split": "heldout", "imbalance": [0.1, 0.2]})
+    table = gather_scores({"dpo/1": scores, "dpo/2": scores}, pairs, information)
+    assert table["prompt_key"].nunique() == 1
+    assert table["one_safe"].tolist() == [False, True, False, True]
+    assert table["imbalance"].tolist() == [0.1, 0.2, 0.1, 0.2]

@@ -1,0 +1,84 @@
+"""The arms of a study, made whole from what the parameters give."""
+
+import copy
+
+import pytest
+
+from bdpo_pipeline.arms import Plan, StudyError, expand_study
+
+PROJECT = {
+    "seed": 3,
+    "objective": {"name": "bdpo", "options": {"placement": "gradient"}},
+    "comprehension": {"setting": "full", "control": "none"},
+    "training": {"epochs": 1, "optimiser": {"learning_rate": 1e-4, "schedule": "cosine"}},
+    "study": {
+        "seeds": [4, 2],
+        "grid": {"slow": {"learning_rate": 1e-5, "strength": 1}},
+        "arms": {"dpo": {"objective": {"name": "dpo"}}},
+        "choice": {"prompts": 3},
+    },
+}
+
+
+def with_study(**changes):
+    return {**copy.deepcopy(PROJECT), "study": {**copy.deepcopy(PROJECT["study"]), **changes}}
+
+
+def test_an_arm_takes_what_it_does_not_name_from_the_project_and_never_another_objectives_options():
+    arms = {"odd": {"objective": {"name": "ipo"}, "training": {"optimiser": {"schedule": "linear"}}}}
+    expanded, plan = expand_study(with_study(arms=arms))
+    assert expanded["study"]["arms"]["odd"] == {
+        "objective": {"name": "ipo"},
+        "comprehension": PROJECT["comprehension"],
+        "training": {"epochs": 1, "optimiser": {"learning_rate": 1e-4, "schedule": "linear"}},
+        "pairs": "all",
+    }
+    assert plan == Plan({"odd": "all"}, ("slow",), (4, 2))
+
+
+def test_the_rest_stays_and_seeds_get_names():
+    given = copy.deepcopy(PROJECT)
+    expanded, _ = expand_study(given)
+    assert given == PROJECT
+    assert expanded["study"]["seeds"] == {"seed_4": 4, "seed_2": 2}
+    assert expanded["study"]["choice"] == {"prompts": 3}
+    assert {name: expanded[name] for name in expanded if name != "study"} == {
+        name: PROJECT[name] for name in PROJECT if name != "study"
+    }
+
+
+def test_null_leaves_out_an_arm_or_a_point():
+    arms = {"dpo": {"objective": {"name": "dpo"}}, "cpo": None}
+    grid = {"slow": None, "fast": {"learning_rate": 1e-3, "strength": 2}}
+    expanded, plan = expand_study(with_study(arms=arms, grid=grid))
+    assert (set(plan.arms), plan.points) == ({"dpo"}, ("fast",))
+    assert set(expanded["study"]["grid"]) == {"fast"}
+
+
+def test_without_a_study_nothing_happens():
+    assert expand_study({"seed": 1}) == ({"seed": 1}, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"seeds": []}, "seeds"),
+        ({"grid": {"slow": {"learning_rate": 1e-5}}}, "strength"),
+        ({"grid": {"slow": None}}, "grid"),
+        ({"grid": {"Slow-1": {"learning_rate": 1e-5, "strength": 1}}}, "'Slow-1'"),
+        ({"arms": {"base": {"objective": {"name": "dpo"}}}}, "not trained"),
+        ({"arms": {"dpo": {"objectiv": {"name": "dpo"}}}}, "objectiv"),
+        ({"arms": {"dpo": {"objective": {"name": "dpo"}, "pairs": "half"}}}, "balanced"),
+        ({"arms": {"dpo": {"objective": {"name": "dpo"}, "training": {"epoch": 2}}}}, "no 'epoch'"),
+        (
+            {"arms": {"dpo": {"objective": {"name": "dpo"}, "training": {"optimiser": {"lr": 2}}}}},
+            "study.arms.dpo.training.optimiser: there is no 'lr'",
+        ),
+        ({"arms": "dpo"}, "arms"),
+    ],
+)
+def test_what_cannot_be_used_is_named(changes, words):
+    with pytest.raises(StudyError, match="study") as error:
+        expand_study(with_study(**changes))
+    assert words in str(error.value)
