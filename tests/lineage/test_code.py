@@ -39,8 +39,8 @@ def test_a_definition_belongs_to_the_nodes_that_use_it(codes):
     workers = {"score_reference", "train_adapter", "score_heldout", "generate_responses"}
     assert nodes_with(codes, "filters.near_duplicates:minhash_signatures") <= {"select_pairs"}
     assert nodes_with(codes, "filters.selection:select_pairs") == {"select_pairs"}
-    assert nodes_with(codes, "statistics:mcnemar_exact") == {"summarise_judgements"}
-    assert nodes_with(codes, "statistics:clustered_mean") == {"measure_heldout"}
+    assert nodes_with(codes, "statistics.paired_tests:mcnemar_exact") == {"summarise_judgements"}
+    assert nodes_with(codes, "statistics.intervals:clustered_mean") == {"measure_heldout"}
     assert nodes_with(codes, "engine.worker:main") == workers
     assert nodes_with(codes, "engine.training:train") == workers  # one program does all jobs
     assert nodes_with(codes, "judges.refusal_phrases:RefusalPhrases") == {"judge_generations"}

@@ -1,4 +1,4 @@
-"""Intervals and tests of the report: Wilson, a bootstrap clustered by prompt, McNemar's exact test."""
+"""Intervals of one model's results: Wilson, and a bootstrap clustered by prompt."""
 
 import warnings
 from collections.abc import Hashable, Sequence
@@ -116,26 +116,6 @@ def clustered_proportion(
         confidence=confidence,
         resamples=resamples,
     )
-
-
-def mcnemar_exact(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test for paired true-or-false outcomes.
-
-    Under no change, each prompt whose outcome differs is as likely gained as lost: a binomial test.
-    Source: Q. McNemar, Psychometrika 12 (1947); exact form in Agresti, "Categorical Data Analysis", 11.1.
-
-    Args:
-        gained: prompts that went from false to true.
-        lost: prompts that went from true to false.
-
-    Raises:
-        ValueError: if a count is negative.
-    """
-    from scipy.stats import binomtest
-
-    if gained == lost == 0:
-        return 1.0
-    return float(binomtest(gained, gained + lost, 0.5).pvalue)
 
 
 def _sums_by_cluster(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple["Floats", "Floats"]:
