@@ -96,9 +96,18 @@ def run_selection(tokenizer: Any) -> Callable[..., Selection]:
     ) -> Selection:  # type: ignore[assignment]
         numbered = [{**row, "source_row": number} for number, row in enumerate(pairs, start=1)]
         prompts = [
-            {"prompt_id": f"set/{i:04}", "prompt_set": "set", "prompt": text, "category": None, "desired": "refuse", "goal": None}
+            {
+                "prompt_id": f"set/{i:04}",
+                "prompt_set": "set",
+                "prompt": text,
+                "category": None,
+                "desired": "refuse",
+                "goal": None,
+                "target": None,
+                "contamination": "shared_words",
+            }
             for i, text in enumerate(evaluation, start=1)
-        ]  # fmt: skip
+        ]
         return select_pairs(
             store("pairs", numbered),
             store("evaluation_prompts", prompts),

@@ -55,3 +55,27 @@ def test_agrees_with_a_plain_search(text, evaluation, size):
     hit = find(" ".join(text), *(" ".join(prompt) for prompt in evaluation), ngram_words=size)
     assert (hit is not None) == expected
     assert (hit is not None and hit.kind == "exact") == (text in evaluation)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(f"{LONG.upper()}!", Hit("set/1", "exact")), (f"Please. {LONG}, thanks", None)]
+)
+def test_of_a_prompt_that_counts_whole_nothing_less_is_a_hit(text, expected):
+    index = ContaminationIndex([], 8, [("set/1", LONG)])
+    assert index.find(split_words(text)) == expected
+
+
+def test_training_and_validation_pairs_go_and_heldout_pairs_stay(run_selection, pair, rows):
+    asked = f"{LONG} in the dark"
+    near = f"{LONG} at night"
+    pairs = [pair(asked, "Yes.", "No.", split="heldout"), pair(near, "Yes.", "No.", split="train")]
+    pairs += [pair(f"How far is town {i}?", "Far.", "Near.", split="train") for i in range(40)]
+    shares = {"validation_share": 0.5, "heldout_share": 0}
+    chosen = run_selection(pairs, [asked, "How far is town 3?", "How far is town 4?"], split=shares)
+    assert [row["prompt"][0]["content"] for row in rows(chosen.heldout)] == [asked]
+    dropped = {row["source_row"]: row for row in rows(chosen.dropped) if row["stage"] == "contamination"}
+    assert {number: (row["detail"], row["reason"]) for number, row in dropped.items()} == {
+        2: ("set/0001", "shares a run of words with set"),
+        6: ("set/0002", "same prompt as in set"),
+        7: ("set/0003", "same prompt as in set"),
+    }

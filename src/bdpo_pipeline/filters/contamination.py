@@ -25,8 +25,13 @@ class ContaminationIndex:
     where it is contained whole.
     """
 
-    def __init__(self, prompts: Iterable[tuple[str, str]], ngram_words: int):
-        """Index (prompt_id, text) pairs; the first prompt that holds a run is the one that hits name."""
+    def __init__(
+        self, prompts: Iterable[tuple[str, str]], ngram_words: int, whole: Iterable[tuple[str, str]] = ()
+    ):
+        """Index (prompt_id, text) pairs; the first prompt that holds a run is the one that hits name.
+
+        Texts of ``whole`` are hit by nothing less than the same text.
+        """
         self._ngram_words = ngram_words
         self._exact: dict[str, str] = {}
         self._runs: dict[int, dict[str, str]] = {}
@@ -37,6 +42,8 @@ class ContaminationIndex:
             runs = self._runs.setdefault(size, {})
             for run in shingle(words, size):
                 runs.setdefault(run, prompt_id)
+        for prompt_id, text in whole:
+            self._exact.setdefault(" ".join(split_words(text)), prompt_id)
 
     def find(self, words: Sequence[str]) -> Hit | None:
         """Return the first hit of a text, given as the words of :func:`split_words`."""

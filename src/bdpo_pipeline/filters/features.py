@@ -108,9 +108,14 @@ class FeatureReader:
         self._parameters = parameters
         self._seed = seed
         prompts = [row for batch in evaluation_prompts.batches() for row in batch.to_pylist()]
-        texts = [(row["prompt_id"], row["prompt"]) for row in prompts]
-        goals = [(row["prompt_id"], row["goal"]) for row in prompts if row["goal"]]
-        self._contamination = ContaminationIndex([*texts, *goals], parameters.contamination.ngram_words)
+        texts: dict[str, list[tuple[str, str]]] = {"shared_words": [], "same_prompt": []}
+        for name in ("prompt", "goal"):
+            for row in prompts:
+                if row[name]:
+                    texts[row["contamination"]].append((row["prompt_id"], row[name]))
+        self._contamination = ContaminationIndex(
+            texts["shared_words"], parameters.contamination.ngram_words, texts["same_prompt"]
+        )
         self._prompt_sets = {row["prompt_id"]: row["prompt_set"] for row in prompts}
         self.hits: list[tuple[str, str]] = []
         self._hit_numbers: dict[tuple[str, str], int] = {}

@@ -14,7 +14,7 @@ from bdpo_pipeline.filters.lengths import LENGTH_REASONS, check_lengths
 from bdpo_pipeline.filters.near_duplicates import find_better_neighbour
 from bdpo_pipeline.filters.parameters import FilteringParameters, SplitSize
 from bdpo_pipeline.filters.sampling import balance, classify_queries, count_before, subsample
-from bdpo_pipeline.filters.splits import SPLIT_NAMES, TRAIN, assign_splits
+from bdpo_pipeline.filters.splits import HELDOUT, SPLIT_NAMES, TRAIN, assign_splits
 from bdpo_pipeline.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def select(
     )
     rank = mix(features.pair_key, derive_seed(seed, "filtering.sample"))
     funnel = Funnel(len(split))
-    _judge_rows(funnel, features, hits, parameters)
+    _judge_rows(funnel, features, split, hits, parameters)
     _compare_rows(funnel, features, split, rank, parameters)
     _keep_splits_apart(funnel, features, split, parameters)
     sizes = {"train": parameters.train, "validation": parameters.validation, "heldout": parameters.heldout}
@@ -57,7 +57,11 @@ def select(
 
 
 def _judge_rows(
-    funnel: Funnel, features: PairFeatures, hits: list[tuple[str, str]], parameters: FilteringParameters
+    funnel: Funnel,
+    features: PairFeatures,
+    split: "NDArray[np.int8]",
+    hits: list[tuple[str, str]],
+    parameters: FilteringParameters,
 ) -> None:
     import numpy as np
 
@@ -71,7 +75,9 @@ def _judge_rows(
     rows = funnel.rows_in()
     reasons = sorted({reason for _, reason in hits})
     reason_of_hit = np.array([0, *(1 + reasons.index(reason) for _, reason in hits)])
-    funnel.drop("contamination", rows, reason_of_hit[features.contamination[rows]], reasons)
+    # Nothing is trained on held-out pairs, so they may be asked, too.
+    hit = np.where(split[rows] == HELDOUT, 0, features.contamination[rows])
+    funnel.drop("contamination", rows, reason_of_hit[hit], reasons)
 
 
 def _compare_rows(

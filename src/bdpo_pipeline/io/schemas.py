@@ -70,6 +70,8 @@ def _evaluation_prompts() -> "pa.Schema":
             pa.field("category", pa.string()),
             _required("desired", pa.string()),
             pa.field("goal", pa.string()),
+            pa.field("target", pa.string()),
+            _required("contamination", pa.string()),
         ]
     )
 
