@@ -3,11 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kedro.io import DataCatalog, Version
 from kedro.io.core import DatasetError
 from safetensors.numpy import save_file
 
-from bdpo_pipeline.io.adapter_dataset import AdapterDataset
+from bdpo_pipeline.io.adapter_dataset import AdapterDataset, InvalidAdapterError, check_adapter
 
 
 def write_adapter(folder: Path, value: float = 1.0) -> Path:
@@ -185,3 +187,47 @@ def test_a_version_damaged_on_disk_is_noticed_on_load(store: Path, tmp_path: Pat
     _truncate_weights(store / "v1" / "adapter")
     with pytest.raises(DatasetError, match="not a complete safetensors file"):
         adapters.load()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=300),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["adapter_config.json", "config.json", "model.safetensors.index.json"]),
+    content=JSON | JSON.map(lambda found: {"weight_map": found, "model_type": found}),
+)
+def test_whatever_json_stands_in_a_folder_it_is_whole_or_the_error_names_a_file(
+    tmp_path_factory, name: str, content: object
+) -> None:
+    folder = tmp_path_factory.mktemp("model")
+    save_file({"weight": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    check_adapter(folder)
+    (folder / name).write_text(json.dumps(content))
+    said = None
+    try:
+        check_adapter(folder)
+    except InvalidAdapterError as error:
+        said = str(error)
+    assert isinstance(content, dict) if said is None else str(folder) in said
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        (["model.safetensors"], "weight_map must give for each tensor the name of a file"),
+        ({"weight": {"file": 1}}, "weight_map must give"),
+        ({}, "weight_map must give"),
+        ({"weight": "../model.safetensors"}, r"lacks ../model.safetensors"),
+    ],
+)
+def test_an_odd_index_is_named(tmp_path: Path, weight_map: object, message: str) -> None:
+    save_file({"weight": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InvalidAdapterError, match=message):
+        check_adapter(tmp_path)

@@ -1,5 +1,8 @@
 import copy
 import gc
+import os
+import subprocess
+import sys
 import tempfile
 
 import pyarrow as pa
@@ -73,6 +76,46 @@ def test_unfinished_file_goes_with_the_context(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError), TableWriter(SCHEMA) as writer:
         writer.append({"number": 1 // 0, "text": ""})
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, pyarrow as pa
+from bdpo_pipeline.io.tables import TableWriter
+writer = TableWriter(pa.schema([pa.field("text", pa.string())]))
+writer.append({"text": "a"})
+finished = TableWriter(pa.schema([pa.field("text", pa.string())])).finish()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_others_use_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = write(3)
+    subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 3
+    write(1)
+    assert list(tmp_path.rglob("*.parquet")) == [mine.path]
+    assert mine.num_rows == 3
+
+
+def test_rows_and_batches_of_any_size_are_written_before_they_fill_the_memory(monkeypatch):
+    from pyarrow import parquet
+
+    monkeypatch.setattr(tables, "CHARACTERS_AT_ONCE", 1000)
+    monkeypatch.setattr(tables, "BYTES_AT_ONCE", 1000)
+    schema = pa.schema([pa.field("said", pa.list_(pa.struct([pa.field("text", pa.string())])))])
+    rows = [{"said": [{"text": "x" * 300}, {"text": "y" * 300}]} for _ in range(6)]
+    with TableWriter(schema) as writer:
+        for row in rows:
+            writer.append(row)
+        by_rows = writer.finish()
+    with TableWriter(schema) as writer:
+        for row in rows:
+            writer.append_batch(pa.RecordBatch.from_pylist([row], schema=schema))
+        by_batches = writer.finish()
+    for table in (by_rows, by_batches):
+        assert parquet.read_metadata(table.path).num_row_groups == 3
+        assert parquet.read_table(table.path).to_pylist() == rows
 
 
 def test_missing_required_value_is_refused():

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from bdpo_pipeline.preferences import pair_writer, parquet_reader, parquet_rows, readers
+from bdpo_pipeline.io import tables
+from bdpo_pipeline.io.schemas import get_schema
+from bdpo_pipeline.preferences import parquet_reader, parquet_rows, readers
 from bdpo_pipeline.preferences.acceptance import UnusableSourceError, check_sources
 from bdpo_pipeline.preferences.defects import RowError
 from bdpo_pipeline.preferences.lines import RawRow
@@ -299,7 +301,7 @@ def test_hub_data_that_breaks_off_is_accounted_for(tmp_path):
 def test_source_that_is_not_accepted_is_named_with_its_file():
     summary = {"name": "mine", "file": "rows.jsonl", "hub": None, "rows_read": 0, "pairs": 0, "quarantined": 0,
                "quarantined_reasons": {}, "no_preference_reasons": {}}  # fmt: skip
-    with pair_writer.PairWriter() as writer:
+    with tables.TableWriter(get_schema("pairs")) as writer:
         table = writer.finish()
         with pytest.raises(
             UnusableSourceError, match=r"source 'mine' \(rows.jsonl\): none of 0 rows gives a pair"
@@ -310,7 +312,7 @@ def test_source_that_is_not_accepted_is_named_with_its_file():
 def test_pairs_of_the_largest_size_do_not_wait_in_memory(tmp_path, monkeypatch):
     from fuzzing.judge import judge_preferences
 
-    monkeypatch.setattr(pair_writer, "CHARACTERS_AT_ONCE", 2_000_000)
+    monkeypatch.setattr(tables, "CHARACTERS_AT_ONCE", 2_000_000)
     rows = ({"prompt": f"{i}", "chosen": "c" * 500_000, "rejected": "r"} for i in range(80))
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tracemalloc.start()

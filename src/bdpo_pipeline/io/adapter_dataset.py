@@ -134,7 +134,8 @@ def check_adapter(folder: Path) -> None:
         )
     kind = _kind(folder)
     weights = _weight_files(folder, kind)
-    missing = [name for name in (*weights, kind.config) if not (folder / name).is_file()]
+    present = {path.name for path in folder.iterdir() if path.is_file()}
+    missing = [name for name in (*weights, kind.config) if name not in present]
     if missing:
         raise InvalidAdapterError(f"{folder} lacks {' and '.join(missing)}; write it with {kind.writer}.")
     if kind.field not in _read_json(folder / kind.config):
@@ -148,16 +149,31 @@ def check_adapter(folder: Path) -> None:
 def _weight_files(folder: Path, kind: _Kind) -> list[str]:
     """Return the names of the files with the weights: those of the index where there is one."""
     if kind is _MODEL and (folder / _INDEX).is_file():
-        return sorted(set(_read_json(folder / _INDEX).get("weight_map", {}).values())) or [kind.weights]
+        path = folder / _INDEX
+        files = _read_json(path).get("weight_map")
+        if (
+            not isinstance(files, dict)
+            or not files
+            or not all(isinstance(name, str) for name in files.values())
+        ):
+            raise InvalidAdapterError(
+                f"{path}: weight_map must give for each tensor the name of a file in this folder; found {str(files)[:80]!r}. "
+                f"Write it again with {kind.writer}."
+            )
+        return sorted(set(files.values()))
     return [kind.weights]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidAdapterError(f"{path} is not JSON ({error}); write it again.") from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise InvalidAdapterError(
+            f"{path} holds {type(found).__name__} and must hold fields by name; write it again."
+        )
+    return found
 
 
 def _check_weights(path: Path) -> None:

@@ -37,14 +37,15 @@ def staged(target: Path, *, versioned: bool, needed: int | None = None) -> Itera
     """
     folder = target.parent
     with clear_about_space(target, needed):
-        _remove_leftovers(
-            folder.parent if versioned else folder, f"*/{_PREFIX}*" if versioned else f"{_PREFIX}*"
-        )
+        if versioned:
+            remove_leftovers(folder.parent, f"*/{_PREFIX}*")
+        else:
+            remove_leftovers(folder)
         existing = next(place for place in folder.parents if place.exists())
         folder.parent.mkdir(parents=True, exist_ok=True)
         _make_version(folder) if versioned else folder.mkdir(exist_ok=True)
         try:
-            aside, lock = _make_aside(folder)
+            aside, lock = make_aside(folder)
             try:
                 yield aside / target.name
                 _sync_all(aside / target.name)
@@ -81,7 +82,12 @@ def _make_version(folder: Path) -> None:
         ) from None
 
 
-def _make_aside(folder: Path) -> tuple[Path, IO[str]]:
+def make_aside(folder: Path) -> tuple[Path, IO[str]]:
+    """Make a folder of one's own inside of another, which is made if need be.
+
+    Returns:
+        The folder, and an open file that keeps `remove_leftovers` from removing it while this process lives and does not close it.
+    """
     while True:
         aside = folder / f"{_PREFIX}{uuid4().hex}"
         with contextlib.suppress(FileNotFoundError):
@@ -94,7 +100,13 @@ def _make_aside(folder: Path) -> tuple[Path, IO[str]]:
         # Between two of these steps another save took the folder for a leftover: once more, under another name.
 
 
-def _remove_leftovers(place: Path, pattern: str) -> None:
+def remove_leftovers(place: Path, pattern: str = f"{_PREFIX}*") -> None:
+    """Remove the folders that `make_aside` made for processes that are gone.
+
+    Args:
+        place: where to look.
+        pattern: of the folders, as seen from there.
+    """
     with contextlib.suppress(FileNotFoundError):  # what another save removes at this moment
         for aside in list(place.glob(pattern)):
             if not (aside / _LOCK).exists():

@@ -1,16 +1,18 @@
 """Tables on disk: a light handle for reading in batches, and a writer that never holds more than a batch."""
 
 import contextlib
+import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from bdpo_pipeline.disk_space import clear_about_space
+from bdpo_pipeline.io.staging import make_aside, remove_leftovers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH = 4096
 ROWS_PER_GROUP = 8192
+# What waits to be written is bounded in size, too: all rows may be of the largest.
+CHARACTERS_AT_ONCE = 32_000_000
+BYTES_AT_ONCE = 64_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,31 +78,39 @@ class TableWriter:
     """Appends rows to a Parquet file in the system's temporary folder (``TMPDIR``); call :meth:`finish` within its context.
 
     On the file system of ``data_root`` saving is a hard link, elsewhere a copy. Leaving the context without ``finish``,
-    on an error say, removes the file.
+    on an error say, removes the file; what killed processes left is removed by the next one that writes a table.
     """
 
     def __init__(self, schema: "pa.Schema"):
         from pyarrow import parquet
 
-        self._path = Path(tempfile.gettempdir()) / f"bdpo-{uuid4().hex}.parquet"
+        place = Path(tempfile.gettempdir()) / f"bdpo-tables-{os.getuid()}"
+        with clear_about_space(place):
+            remove_leftovers(place)
+            self._folder, self._lock = make_aside(place)
+        self._path = self._folder / "table.parquet"
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
+        self._texts = [field.name for field in schema if not _is_small(field.type)]
+        self._characters = 0
         self._batches: list[pa.RecordBatch] = []
+        self._batch_rows, self._batch_bytes = 0, 0
         self._writer = parquet.ParquetWriter(self._path, schema, compression="zstd")
         self._finished = False
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row, a value for every column of the schema."""
         self._rows.append(row)
-        if len(self._rows) >= ROWS_PER_GROUP:
+        self._characters += sum(_characters(row[name]) for name in self._texts)
+        if len(self._rows) >= ROWS_PER_GROUP or self._characters > CHARACTERS_AT_ONCE:
             self._pack_rows()
             self._write()
 
     def append_batch(self, batch: "pa.RecordBatch") -> None:
         """Add a record batch of the same schema, after the rows appended so far."""
         self._pack_rows()
-        self._batches.append(batch)
-        if sum(pending.num_rows for pending in self._batches) >= ROWS_PER_GROUP:
+        self._gather(batch)
+        if self._batch_rows >= ROWS_PER_GROUP or self._batch_bytes > BYTES_AT_ONCE:
             self._write()
 
     def finish(self) -> StoredTable:
@@ -108,7 +121,7 @@ class TableWriter:
             self._writer.close()
         self._finished = True
         table = StoredTable(self._path)
-        weakref.finalize(table, self._path.unlink, missing_ok=True)
+        weakref.finalize(table, _remove, self._folder, self._lock)
         return table
 
     def _pack_rows(self) -> None:
@@ -118,8 +131,13 @@ class TableWriter:
             columns = [
                 pa.array([row[field.name] for row in self._rows], type=field.type) for field in self._schema
             ]
-            self._batches.append(pa.record_batch(columns, schema=self._schema))
-            self._rows = []
+            self._gather(pa.record_batch(columns, schema=self._schema))
+            self._rows, self._characters = [], 0
+
+    def _gather(self, batch: "pa.RecordBatch") -> None:
+        self._batches.append(batch)
+        self._batch_rows += batch.num_rows
+        self._batch_bytes += batch.nbytes
 
     def _write(self) -> None:
         import pyarrow as pa
@@ -127,7 +145,7 @@ class TableWriter:
         if self._batches:
             with clear_about_space(self._path):
                 self._writer.write_table(pa.Table.from_batches(self._batches))
-            self._batches = []
+            self._batches, self._batch_rows, self._batch_bytes = [], 0, 0
 
     def __enter__(self) -> Self:
         return self
@@ -139,4 +157,27 @@ class TableWriter:
             # On a full disk closing fails as well; the error under way says more.
             with contextlib.suppress(OSError):
                 self._writer.close()
-            self._path.unlink(missing_ok=True)
+            _remove(self._folder, self._lock)
+
+
+def _remove(folder: Path, lock: IO[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
+    with contextlib.suppress(OSError):  # others have tables there
+        folder.parent.rmdir()
+
+
+def _is_small(kind: "pa.DataType") -> bool:
+    """Return whether values of a type are numbers, which take next to nothing each."""
+    from pyarrow import types
+
+    return bool(types.is_primitive(kind))
+
+
+def _characters(value: Any) -> int:
+    """Return the characters of all texts in a value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return 0 if value is None else sum(map(_characters, value))

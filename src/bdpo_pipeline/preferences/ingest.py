@@ -15,7 +15,6 @@ from bdpo_pipeline.io.tables import StoredTable, TableWriter
 from bdpo_pipeline.preferences.defects import RowError, show_names
 from bdpo_pipeline.preferences.formats import FORMATS, detect_format
 from bdpo_pipeline.preferences.lines import RawRow
-from bdpo_pipeline.preferences.pair_writer import PairWriter
 from bdpo_pipeline.preferences.policy import NoPreferenceError, Preference, choose
 from bdpo_pipeline.preferences.readers import read_file, read_hub
 from bdpo_pipeline.preferences.rows import build_row
@@ -54,7 +53,10 @@ def ingest(
     """
     paths = [raw.find(source.path, f"source {source.name!r}") if source.path else None for source in sources]
     summaries = []
-    with PairWriter() as pairs, TableWriter(get_schema("quarantined_rows")) as quarantine:
+    with (
+        TableWriter(get_schema("pairs")) as pairs,
+        TableWriter(get_schema("quarantined_rows")) as quarantine,
+    ):
         for source, path in zip(sources, paths, strict=True):
             # Read anew for the rows themselves: to hold the first ones back would hold many of the largest size.
             format_name = _settle_format(source, path, max_row_bytes)
