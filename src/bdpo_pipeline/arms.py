@@ -3,6 +3,7 @@
 Kedro asks for the graph before it tells the parameters, so what the graph follows from is kept here, too: see :func:`planned`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,9 @@ BASE = "base"
 _NAME = r"^[a-z][a-z0-9_]*$"
 # Groups of parameters of which an arm may have its own. An objective's options are no other's, so that group is never put together.
 _WHOLE, _MERGED = "objective", ("comprehension", "training")
+# Groups of which the whole study may have its own.
+_OF_STUDY = ("generation", "ability")
+_CHECKED_BY_NODES = ("choice", "scored_pairs")
 
 
 class StudyError(ValueError):
@@ -88,11 +92,27 @@ def planned() -> Plan | None:
     return _planned[0] if _planned else None
 
 
-def expand_study(parameters: dict[str, Any]) -> tuple[dict[str, Any], Plan | None]:
-    """Return the parameters with every arm made whole, and the plan.
+def read_plan(parameters: Mapping[str, Any]) -> Plan | None:
+    """Return what the graph follows from; None where there is no study.
 
-    In ``study``, ``seeds`` becomes a mapping (``seed_1: 1``), because a node can take a named parameter only, and each arm has all of
-    ``objective``, ``comprehension`` and ``training``. An arm or a point that is null is left out, so that an environment can do so.
+    Args:
+        parameters: with the group ``study``; the rest may be missing.
+
+    Raises:
+        StudyError: naming the arm and the field.
+    """
+    if "study" not in parameters:
+        return None
+    names = _read(parameters["study"])
+    return Plan({name: arm.pairs for name, arm in names.arms.items()}, tuple(names.grid), tuple(names.seeds))
+
+
+def expand_study(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with every arm made whole.
+
+    In ``study``, ``seeds`` becomes a mapping (``seed_1: 1``), because a node can take a named parameter only; each arm has all of
+    ``objective``, ``comprehension`` and ``training``; ``generation`` and ``ability`` are put over the project's. An arm or a point
+    that is null is left out, so that an environment can do so.
 
     Args:
         parameters: all parameters, with those of the command line.
@@ -101,26 +121,35 @@ def expand_study(parameters: dict[str, Any]) -> tuple[dict[str, Any], Plan | Non
         StudyError: naming the arm and the field.
     """
     if "study" not in parameters:
-        return parameters, None
-    study = parameters["study"]
+        return parameters
+    names = _read(parameters["study"])
+    expanded = {
+        **parameters["study"],
+        "grid": {name: point.model_dump() for name, point in names.grid.items()},
+        "seeds": {f"seed_{seed}": seed for seed in names.seeds},
+        "arms": {name: _make_whole(name, arm, parameters) for name, arm in names.arms.items()},
+        **{name: _put_over(parameters, name) for name in _OF_STUDY},
+    }
+    return {**parameters, "study": expanded}
+
+
+def _read(study: Any) -> _Names:
     if not isinstance(study, dict):
         raise StudyError(f"study: found {study!r}; accepted: seeds, grid, arms and more, see docs/study.md")
-    given = {name: _without_null(study[name]) for name in _Names.model_fields if name in study}
+    known = (*_Names.model_fields, *_OF_STUDY, *_CHECKED_BY_NODES)
+    for name in study:
+        if name not in known:
+            raise StudyError(f"study: there is no {name!r}; there are: {', '.join(known)}")
     try:
-        names = _Names.model_validate(given)
+        names = _Names.model_validate(
+            {name: _without_null(study[name]) for name in _Names.model_fields if name in study}
+        )
     except ValueError as error:
         raise StudyError(f"study: {error}") from error
     for kind, found in (("arms", names.arms), ("grid", names.grid)):
         for name in found:
             _check_name(kind, name)
-    expanded = {
-        **study,
-        "grid": given["grid"],
-        "seeds": {f"seed_{seed}": seed for seed in names.seeds},
-        "arms": {name: _make_whole(name, arm, parameters) for name, arm in names.arms.items()},
-    }
-    plan = Plan({name: arm.pairs for name, arm in names.arms.items()}, tuple(names.grid), tuple(names.seeds))
-    return {**parameters, "study": expanded}, plan
+    return names
 
 
 def _without_null(given: Any) -> Any:
@@ -128,8 +157,6 @@ def _without_null(given: Any) -> Any:
 
 
 def _check_name(kind: str, name: str) -> None:
-    import re
-
     if not re.match(_NAME, name) or name == BASE:
         raise StudyError(
             f"study.{kind}: found the name {name!r}; accepted: small letters, digits and _, beginning with a letter"
@@ -143,6 +170,17 @@ def _make_whole(name: str, arm: Arm, parameters: Mapping[str, Any]) -> dict[str,
         for group in _MERGED
     }
     return {_WHOLE: arm.objective, **merged, "pairs": arm.pairs}
+
+
+def _put_over(parameters: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Return a group with what the study gives in place of some fields; a field is whole, as its names may be the user's."""
+    own, project = parameters["study"].get(group, {}), parameters.get(group, {})
+    if not isinstance(own, dict):
+        raise StudyError(f"study.{group}: found {own!r}; accepted: fields of `{group}`")
+    for name in own:
+        if name not in project:
+            raise StudyError(f"study.{group}: there is no {name!r}; there are: {', '.join(project)}")
+    return {**project, **own}
 
 
 def _merge(given: Any, own: Mapping[str, Any], where: str) -> dict[str, Any]:

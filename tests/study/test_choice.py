@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdpo_pipeline.study.choice import (
@@ -46,6 +46,7 @@ def test_if_every_point_costs_too_much_the_cheapest_is_chosen_and_that_is_said()
     assert chosen["helpful_loss"] == pytest.approx(0.1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=30), st.randoms())
 def test_halves_are_of_equal_size_and_do_not_depend_on_the_order_of_the_rows(imbalances, chance):
     pairs = pd.DataFrame({"pair_id": [f"p{i}" for i in range(len(imbalances))], "split": "train"})

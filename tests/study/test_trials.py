@@ -31,7 +31,7 @@ def test_every_objective_has_a_strength_that_changes_its_loss_alone(name):
 JUDGED = pd.DataFrame({"judge": ["a", "a", "b", "b"], "score": [0.2, 0.6, None, None]})
 ABILITY = pd.DataFrame(
     {
-        "task": ["kl", "kl", "helpful_nll", "helpful_nll"],
+        "measure": ["kl_nats_per_token", "kl_nats_per_token", "nats_per_token", "nats_per_token"],
         "model": ["adapter", "adapter", "base", "adapter"],
         "score": [0.1, 0.3, 2.0, 2.5],
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 
-from bdpo_pipeline.arms import Plan, expand_study
+from bdpo_pipeline.arms import Plan, expand_study, read_plan
 
 SUFFIXES = (".yml", ".yaml", ".json")
 MAX_BYTES = 1_000_000
@@ -56,11 +56,11 @@ class ProjectConfigLoader(OmegaConfigLoader):
             patterns = ", ".join(self.config_patterns[key])
             place = _locate(error, self._files) or f"{self.conf_source} ({patterns})"
             raise ConfigFileError(f"{place}: {_shorten(error)}; mend that value") from error
-        return expand_study(found)[0] if key == "parameters" else found
+        return expand_study(found) if key == "parameters" else found
 
     def plan(self) -> Plan | None:
         """Return what the graph of the study follows from, as files and command line give it."""
-        return expand_study(super().__getitem__("parameters"))[1]
+        return read_plan(super().__getitem__("parameters"))
 
 
 def check_file(path: Path) -> None:

@@ -1,11 +1,13 @@
 """What a study chooses: the prompts and pairs that it looks at, and the point of the grid that an arm goes on with."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bdpo_pipeline.benchmarks.ability_items import ResponseItem
 
 
 def validation_prompts(pairs: "pd.DataFrame", number: int, *, seed: int) -> "pd.DataFrame":
@@ -43,6 +45,28 @@ def validation_prompts(pairs: "pd.DataFrame", number: int, *, seed: int) -> "pd.
             "goal": None,
         }
     )
+
+
+def validation_responses(
+    responses: Sequence["ResponseItem"], compared: Collection[str], number: int, *, seed: int
+) -> list["ResponseItem"]:
+    """Return helpful responses to tune by: none that arms are compared by.
+
+    Args:
+        responses: all there are.
+        compared: ids of those that arms are compared by.
+        number: how many, at most.
+        seed: of the choice, which ranks them by a hash.
+
+    Raises:
+        ValueError: none is left.
+    """
+    left = [item for item in responses if item.item_id not in compared]
+    if not left:
+        raise ValueError(
+            f"all {len(responses)} helpful responses are in study.ability.items, and arms are tuned on others: give fewer there"
+        )
+    return sorted(left, key=lambda item: _rank(seed, item.item_id))[:number]
 
 
 def choose_half(

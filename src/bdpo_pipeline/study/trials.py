@@ -53,7 +53,7 @@ def describe(
         history: `training_history`; the accuracy is that of the weights that were kept.
         summary: `training_summary`.
         judgements: of the trial's answers to the validation prompts.
-        ability: `ability_results` of base and trial on the helpful responses of the validation pairs.
+        ability: `ability_results` of base and trial on helpful responses.
         judge: whose mean score is the share of safe responses.
 
     Raises:
@@ -65,16 +65,16 @@ def describe(
             f"study.choice.judge is {judge!r}, which scored {int(scores.notna().sum())} of {len(scores)} answers; "
             f"choose a judge of judging.judges that gives scores, of: {', '.join(sorted(set(judgements['judge'])))}"
         )
-    mean = ability.groupby(["task", "model"])["score"].mean()
+    mean = ability.groupby(["measure", "model"])["score"].mean()
     return {
         "learning_rate": settings["learning_rate"],
         "strength": settings["strength"],
         "objective": summary["objective"],
         "validation_accuracy": _accuracy(history, summary["best_step"]),
         "validation_safe_rate": float(scores.mean()),
-        "validation_kl": float(mean["kl", "adapter"]),
-        "validation_helpful_nll": float(mean["helpful_nll", "adapter"]),
-        "base_helpful_nll": float(mean["helpful_nll", "base"]),
+        "validation_kl": float(mean["kl_nats_per_token", "adapter"]),
+        "validation_helpful_nll": float(mean["nats_per_token", "adapter"]),
+        "base_helpful_nll": float(mean["nats_per_token", "base"]),
         "step_0_loss": summary["step_0_loss"],
         "steps": summary["steps"],
         "best_step": summary["best_step"],

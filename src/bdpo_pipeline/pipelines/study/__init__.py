@@ -1,1 +1,5 @@
 """Arms by seeds: every arm tuned on the same grid, trained, evaluated and compared."""
+
+from .pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

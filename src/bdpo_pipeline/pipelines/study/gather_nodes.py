@@ -28,7 +28,7 @@ def gather_judgements(evaluation_prompts: StoredTable, **of_arms: DataFrame) -> 
 
 def gather_ability(**of_arms: DataFrame) -> DataFrame:
     """Return `study_ability`: every item of every task of general ability."""
-    return trials.gather(of_arms, ["task", "item_id", "measure", "score"])
+    return trials.gather(of_arms, ["task", "item_id", "prompt_key", "measure", "score"])
 
 
 def gather_scores(

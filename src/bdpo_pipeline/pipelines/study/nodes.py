@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline import alignment
+from bdpo_pipeline import ability, alignment
 from bdpo_pipeline.arms import GridPoint
+from bdpo_pipeline.benchmarks.ability_items import AbilityItems, read_items
+from bdpo_pipeline.benchmarks.ability_sets import AbilityParameters, task_of
 from bdpo_pipeline.benchmarks.choice import choose_prompts
 from bdpo_pipeline.comprehension_parameters import ComprehensionParameters
 from bdpo_pipeline.compute import ComputeParameters
+from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.objective_parameters import ObjectiveParameters
 from bdpo_pipeline.pipelines.evaluation.parameters import GenerationParameters
@@ -138,6 +141,77 @@ def answer_prompts_untrained(
     return _answer(base_model, None, prompts, parameters, compute)
 
 
+def measure_ability(
+    base_model: dict[str, Any],
+    adapter: Path,
+    raw_data: RawFolder,
+    parameters: AbilityParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Let an arm's model work on the chosen items of every task."""
+    items = _chosen_items(raw_data, parameters, seed)
+    return _measure(base_model, adapter, items, ("adapter",), parameters, compute)
+
+
+def measure_ability_untrained(
+    base_model: dict[str, Any],
+    raw_data: RawFolder,
+    parameters: AbilityParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Let the base model work on the chosen items of every task."""
+    return _measure(
+        base_model, None, _chosen_items(raw_data, parameters, seed), ("base",), parameters, compute
+    )
+
+
+def measure_validation(
+    base_model: dict[str, Any],
+    adapter: Path,
+    raw_data: RawFolder,
+    parameters: AbilityParameters,
+    choice_parameters: ChoiceParameters,
+    compute: ComputeParameters,
+    seed: int,
+) -> DataFrame:
+    """Score helpful responses that no arm is compared by under the base model and a trial's."""
+    whole = parameters.model_copy(update={"items": {task_of(name): None for name in parameters.responses}})
+    every = _chosen_items(raw_data, whole, seed).responses
+    compared = {item.item_id for item in _chosen_items(raw_data, parameters, seed).responses}
+    items = choice.validation_responses(
+        every, compared, choice_parameters.responses, seed=derive_seed(seed, "study.validation")
+    )
+    return _measure(
+        base_model,
+        adapter,
+        AbilityItems(choices=[], questions=[], responses=items),
+        ("base", "adapter"),
+        parameters,
+        compute,
+    )
+
+
+def describe_trial(
+    trial_settings: dict[str, Any],
+    training_history: DataFrame,
+    training_summary: dict[str, Any],
+    judgements: DataFrame,
+    validation_ability: DataFrame,
+    parameters: ChoiceParameters,
+) -> dict[str, Any]:
+    """Return what an arm's point is chosen by."""
+    return trials.describe(
+        trial_settings,
+        training_history,
+        training_summary,
+        judgements,
+        validation_ability,
+        judge=parameters.judge,
+    )
+
+
 def choose_point(parameters: ChoiceParameters, **trials_of_arm: dict[str, Any]) -> dict[str, Any]:
     """Return the point that an arm goes on with, of all that it was tried at."""
     return choice.choose_point(trials_of_arm, parameters.max_helpful_loss)
@@ -166,15 +240,17 @@ def score_pairs(
     pairs = choice.choose_scored_pairs(
         tokenised_pairs, parameters.train, seed=derive_seed(seed, "study.scored_pairs")
     )
-    return alignment.score_adapter(
+    scores = alignment.score_adapter(
         base_model,
         adapter,
         pairs,
         reference_logps,
         objective=trained_with.bind(),
+        splits=("train", "heldout"),
         compute=compute.for_engine(),
         scratch=compute.scratch,
     )
+    return scores.merge(pairs[["pair_id", "split"]], on="pair_id", validate="one_to_one")
 
 
 def _chosen_prompts(
@@ -183,6 +259,29 @@ def _chosen_prompts(
     # The same stream as that of a single run, so that both answer the same prompts.
     return choose_prompts(
         evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
+    )
+
+
+def _chosen_items(raw_data: RawFolder, parameters: AbilityParameters, seed: int) -> AbilityItems:
+    return read_items(parameters, raw_data, seed=derive_seed(seed, "ability.items"))
+
+
+def _measure(
+    base_model: dict[str, Any],
+    adapter: Path | None,
+    items: AbilityItems,
+    models: tuple[str, ...],
+    parameters: AbilityParameters,
+    compute: ComputeParameters,
+) -> DataFrame:
+    return ability.measure_ability(
+        base_model,
+        adapter,
+        items,
+        models=models,
+        batch_size=parameters.batch_size,
+        compute=compute.for_engine(),
+        scratch=compute.scratch,
     )
 
 

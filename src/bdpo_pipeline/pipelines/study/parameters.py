@@ -9,6 +9,7 @@ class ChoiceParameters(ParameterGroup):
     """How the point of the grid is chosen that an arm goes on with."""
 
     prompts: int = Field(gt=0, description="prompts of validation pairs that every trial answers")
+    responses: int = Field(gt=0, description="helpful responses that every trial's model scores")
     judge: str = Field(description="a judge of `judging.judges` that measures safety; its mean score decides")
     max_helpful_loss: float = Field(
         ge=0,

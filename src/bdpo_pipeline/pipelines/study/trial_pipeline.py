@@ -1,24 +1,18 @@
 """The graph of one arm: tuned at every point of the grid with the first seed, then trained and evaluated with every seed."""
 
+from collections.abc import Mapping
+
+from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 
 from bdpo_pipeline.arms import BASE, Plan
-from bdpo_pipeline.pipelines import ability, evaluation, reference
+from bdpo_pipeline.pipelines import evaluation, reference
 
 from . import nodes
-from .record_nodes import describe_trial, measure_validation
 
-_SHARED = {"base_model", "tokenised_pairs", "evaluation_prompts", "heldout_pairs"}
-_JUDGES = {"judge_validation", "refusal_classifier", "safety_classifier"}
 # What is chosen of prompts, items and pairs is the same for all arms and seeds, so it follows from the project's seed.
 _EVALUATION = {
-    "params:seed": "params:seed",
-    "params:compute": "params:compute",
-    "params:judging": "params:judging",
-    "params:generation": "params:study.generation",
-    "params:ability": "params:study.ability",
-    "params:scored_pairs": "params:study.scored_pairs",
-    "params:choice": "params:study.choice",
+    f"params:{name}": f"params:study.{name}" for name in ("generation", "ability", "scored_pairs", "choice")
 }
 
 
@@ -27,8 +21,8 @@ def seed_of(seed: int) -> str:
     return f"seed_{seed}"
 
 
-def arm_pipeline(arm: str, pairs: str, plan: Plan) -> Pipeline:
-    """Return all of one arm."""
+def arm_nodes(arm: str, pairs: str, plan: Plan) -> list[Node]:
+    """Return all nodes of one arm; a list, because adding pipelines of some hundred nodes up sorts them every time."""
     first, *others = plan.seeds
     parts = [_choose_pairs(arm)] if pairs != "all" else []
     for point in plan.points:
@@ -37,7 +31,7 @@ def arm_pipeline(arm: str, pairs: str, plan: Plan) -> Pipeline:
     parts += [_train_with_seed(arm, pairs, seed) for seed in others]
     for seed in plan.seeds:
         parts += [_weigh(arm, pairs, seed), _evaluate(arm, pairs, seed)]
-    return sum(parts, Pipeline([]))
+    return [node for part in parts for node in part.nodes]
 
 
 def base_pipeline() -> Pipeline:
@@ -48,12 +42,13 @@ def base_pipeline() -> Pipeline:
         "generations",
         name="answer_prompts",
     )
-    return Pipeline(
-        Pipeline([answer]) + evaluation.create_judging_pipeline() + ability.create_base_pipeline(),
-        namespace=f"study.{BASE}.{seed_of(0)}",
-        inputs=_SHARED | _JUDGES,
-        parameters=_EVALUATION,
+    measure = Node(
+        nodes.measure_ability_untrained,
+        ["base_model", "raw_data", "params:ability", "params:compute", "params:seed"],
+        "ability_results",
+        name="measure_ability",
     )
+    return _place(Pipeline([answer, *_judge(), measure]), _space(BASE, 0), _EVALUATION)
 
 
 def _choose_pairs(arm: str) -> Pipeline:
@@ -69,12 +64,8 @@ def _choose_pairs(arm: str) -> Pipeline:
 
 def _weigh(arm: str, pairs: str, seed: int) -> Pipeline:
     """Return what an arm's objective needs of the reference model, all of it through one cache."""
-    return Pipeline(
-        reference.create_pipeline().only_nodes("score_reference", "compute_comprehension"),
-        namespace=_space(arm, seed),
-        inputs=_inputs(arm, pairs),
-        parameters=_training(arm, seed),
-    )
+    weighed = reference.create_pipeline().only_nodes("score_reference", "compute_comprehension")
+    return _place(weighed, _reference(arm, seed), _pairs(arm, pairs) | _training(arm, seed))
 
 
 def _train_at_point(arm: str, pairs: str, point: str, seed: int) -> Pipeline:
@@ -84,12 +75,11 @@ def _train_at_point(arm: str, pairs: str, point: str, seed: int) -> Pipeline:
         "trial_settings",
         name="settle_trial",
     )
-    weighed = {name: f"{_space(arm, seed)}.{name}" for name in ("reference_logps", "comprehension")}
-    return Pipeline(
-        [settle, _train()],
-        namespace=f"study.{arm}.tune_{point}",
-        inputs=_inputs(arm, pairs) | weighed,
-        parameters=_training(arm, seed) | {"params:point": f"params:study.grid.{point}"},
+    own = _weighed(arm, seed) | {"params:point": f"params:study.grid.{point}"}
+    return _place(
+        Pipeline([settle, _train()]),
+        f"study.{arm}.tune_{point}",
+        _pairs(arm, pairs) | _training(arm, seed) | own,
     )
 
 
@@ -102,27 +92,26 @@ def _measure_at_point(arm: str, pairs: str, point: str) -> Pipeline:
         name="answer_validation_prompts",
     )
     measure = Node(
-        measure_validation,
-        ["base_model", "adapter", "tokenised_pairs", "params:compute"],
+        nodes.measure_validation,
+        [
+            *("base_model", "adapter", "raw_data"),
+            *("params:ability", "params:choice", "params:compute", "params:seed"),
+        ],
         "validation_ability",
         name="measure_validation",
     )
     made = ["trial_settings", "training_history", "training_summary"]
     describe = Node(
-        describe_trial,
+        nodes.describe_trial,
         [*made, "judgements", "validation_ability", "params:choice"],
         "record",
         name="describe_trial",
     )
     space = f"study.{arm}.tune_{point}"
-    return Pipeline(
-        Pipeline([answer, measure, describe]) + evaluation.create_judging_pipeline(),
-        namespace=space,
-        inputs=_inputs(arm, pairs)
-        | {name: f"{space}.{name}" for name in ("adapter", *made)}
-        | {"validation_prompts": "study.validation_prompts"},
-        parameters=_EVALUATION,
-    )
+    own = {name: f"{space}.{name}" for name in ("adapter", *made)}
+    own["validation_prompts"] = "study.validation_prompts"
+    measured = Pipeline([answer, measure, describe, *_judge()])
+    return _place(measured, space, _pairs(arm, pairs) | _EVALUATION | own)
 
 
 def _choose_point(arm: str, plan: Plan) -> Pipeline:
@@ -160,13 +149,8 @@ def _train_with_seed(arm: str, pairs: str, seed: int) -> Pipeline:
         name="settle_trial",
     )
     space = _space(arm, seed)
-    weighed = {name: f"{space}.{name}" for name in ("reference_logps", "comprehension")}
-    return Pipeline(
-        [settle, _train()],
-        namespace=space,
-        inputs=_inputs(arm, pairs) | weighed | {"chosen_point": f"study.{arm}.chosen_point"},
-        parameters=_training(arm, seed),
-    )
+    own = _weighed(arm, seed) | {"chosen_point": f"study.{arm}.chosen_point"}
+    return _place(Pipeline([settle, _train()]), space, _pairs(arm, pairs) | _training(arm, seed) | own)
 
 
 def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
@@ -177,23 +161,30 @@ def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
         "generations",
         name="answer_prompts",
     )
-    made = ["reference_logps", "training_summary"]
+    measure = Node(
+        nodes.measure_ability,
+        ["base_model", "adapter", "raw_data", "params:ability", "params:compute", "params:seed"],
+        "ability_results",
+        name="measure_ability",
+    )
     score = Node(
         nodes.score_pairs,
         [
-            *("base_model", "adapter", "tokenised_pairs", *made),
+            *("base_model", "adapter", "tokenised_pairs", "reference_logps", "training_summary"),
             *("params:scored_pairs", "params:compute", "params:seed"),
         ],
         "pair_scores",
         name="score_pairs",
     )
     space = _space(arm, seed)
-    return Pipeline(
-        Pipeline([answer, score]) + evaluation.create_judging_pipeline() + ability.create_adapter_pipeline(),
-        namespace=space,
-        inputs=_inputs(arm, pairs) | {name: f"{space}.{name}" for name in ("adapter", *made)},
-        parameters=_EVALUATION,
+    own = {name: f"{space}.{name}" for name in ("adapter", "training_summary")} | _weighed(arm, seed)
+    return _place(
+        Pipeline([answer, *_judge(), measure, score]), space, _pairs(arm, pairs) | _EVALUATION | own
     )
+
+
+def _judge() -> list[Node]:
+    return evaluation.create_pipeline().only_nodes("judge_generations").nodes
 
 
 def _train() -> Node:
@@ -212,15 +203,30 @@ def _space(arm: str, seed: int) -> str:
     return f"study.{arm}.{seed_of(seed)}"
 
 
-def _inputs(arm: str, pairs: str) -> dict[str, str]:
-    own = {} if pairs == "all" else {"tokenised_pairs": f"study.{arm}.tokenised_pairs"}
-    return {name: name for name in _SHARED | _JUDGES} | own
+def _reference(arm: str, seed: int) -> str:
+    return f"study.{arm}.reference_{seed}"
+
+
+def _weighed(arm: str, seed: int) -> dict[str, str]:
+    return {name: f"{_reference(arm, seed)}.{name}" for name in ("reference_logps", "comprehension")}
+
+
+def _pairs(arm: str, pairs: str) -> dict[str, str]:
+    return {} if pairs == "all" else {"tokenised_pairs": f"study.{arm}.tokenised_pairs"}
 
 
 def _training(arm: str, seed: int) -> dict[str, str]:
     groups = ("objective", "comprehension", "training")
-    return {
-        **{f"params:{group}": f"params:study.arms.{arm}.{group}" for group in groups},
-        "params:compute": "params:compute",
-        "params:seed": f"params:study.seeds.{seed_of(seed)}",
-    }
+    own = {f"params:{group}": f"params:study.arms.{arm}.{group}" for group in groups}
+    return own | {"params:seed": f"params:study.seeds.{seed_of(seed)}"}
+
+
+def _place(pipeline: Pipeline, space: str, own: Mapping[str, str]) -> Pipeline:
+    """Return a pipeline in a namespace; what it takes is the project's, but for its `own`, by the name that it has outside."""
+    taken = {name: own.get(name, name) for name in pipeline.inputs()}
+    return Pipeline(
+        pipeline,
+        namespace=space,
+        inputs={name: outside for name, outside in taken.items() if not is_parameter(name)},
+        parameters={name: outside for name, outside in taken.items() if is_parameter(name)},
+    )
