@@ -10,6 +10,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 
+from bdpo_pipeline.benchmarks.ability_sets import AbilityParameters, task_of
 from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.pipelines.base_model.parameters import BaseModelParameters
 from bdpo_pipeline.pipelines.evaluation.parameters import GenerationParameters
@@ -43,6 +44,10 @@ def test_an_environment_gives_every_parameter_that_the_chain_needs_in_its_type(e
     assert isinstance(groups["base_model"], BaseModelParameters)
     assert isinstance(groups["ingestion"], IngestionParameters)
     assert isinstance(groups["generation"], GenerationParameters)
+    assert isinstance(groups["ability"], AbilityParameters)
+    everything = {task_of(name) for name in groups["ability"].sets}
+    if env in ("gpu", "paper"):
+        assert groups["ability"].items == dict.fromkeys(everything)
     # Each process has pairs in a full step, and no prompt set is asked that was not read.
     assert groups["training"].pairs_per_step >= groups["compute"].processes
     assert set(groups["generation"].prompts) <= {s.name for s in groups["ingestion"].evaluation_prompts}

@@ -46,6 +46,34 @@ def token_logps(
     return _frozen_logps(hidden, head.weight, head.bias, targets)
 
 
+def token_divergences(
+    policy: tuple[nn.Module, Tensor], reference: tuple[Callable[[Tensor], Tensor], Tensor], targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return KL(policy || reference) over the whole vocabulary, and log p(target) of both, of each place; without a graph.
+
+    KL = sum over tokens v of p(v) (log p(v) - log q(v)), p the policy's distribution and q the reference's.
+
+    Args:
+        policy: its head, and its hidden states ``[places, width]``.
+        reference: likewise, the head as a function from hidden states to logits.
+        targets: token ids, ``[places]``.
+
+    Returns:
+        Three fp32 tensors ``[places]`` in nats: divergence, log-prob under the policy, log-prob under the reference.
+    """
+    (policy_head, policy_hidden), (reference_head, reference_hidden) = policy, reference
+    weight: Any = policy_head.weight
+    found = torch.empty(3, len(targets), dtype=torch.float32, device=targets.device)
+    for places in _chunks(len(targets), weight):
+        logp = policy_head(policy_hidden[places]).log_softmax(-1, dtype=torch.float32)
+        logq = reference_head(reference_hidden[places]).log_softmax(-1, dtype=torch.float32)
+        found[1, places] = _gather(logp, targets[places])
+        found[2, places] = _gather(logq, targets[places])
+        found[0, places] = (logp - logq).mul_(logp.exp()).sum(-1)
+    divergence, policy_logps, reference_logps = found
+    return divergence, policy_logps, reference_logps
+
+
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:

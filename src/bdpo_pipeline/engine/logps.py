@@ -29,19 +29,25 @@ def response_logps(model: nn.Module, batch: Batch, embeddings: Tensor | None = N
         embeddings: the batch's input embeddings, ``[1, places, width]``, where the log-probs are to be differentiated in them, even
             twice.
     """
-    decoder, head = decoder_and_head(model)
+    head = decoder_and_head(model)[1]
+    places = response_hidden(model, batch, embeddings)
+    logps = token_logps(head, places, batch.targets, twice_differentiable=embeddings is not None)
+    return torch.stack([part.sum() for part in logps.split(batch.lengths)])
+
+
+def response_hidden(model: nn.Module, batch: Batch, embeddings: Tensor | None = None) -> Tensor:
+    """Return the hidden states that predict response tokens, ``[scored, width]``; arguments as :func:`response_logps`."""
+    decoder = decoder_and_head(model)[0]
     inputs = {"input_ids": batch.input_ids} if embeddings is None else {"inputs_embeds": embeddings}
     use_segments(base_model(model))
-    hidden = decoder(
+    hidden: Tensor = decoder(
         **inputs,
         position_ids=batch.position_ids,
         segments=batch.segments,
         twice_differentiable=embeddings is not None,
         use_cache=False,
     ).last_hidden_state
-    places = hidden[0, batch.sources]
-    logps = token_logps(head, places, batch.targets, twice_differentiable=embeddings is not None)
-    return torch.stack([part.sum() for part in logps.split(batch.lengths)])
+    return hidden[0, batch.sources]
 
 
 class ResponseScorer(nn.Module):

@@ -87,6 +87,8 @@ def _fused_forward(module: Any) -> Callable[..., Tensor]:
     rate = getattr(module.lora_dropout[name], "p", 0.0)
 
     def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
+        if module.disable_adapters:
+            return base(x)  # type: ignore[no-any-return]
         dropped = dropout(x, rate) if rate and module.training else None
         found: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
             x, dropped, base.weight, base.bias, a.weight, b.weight, module.scaling[name]

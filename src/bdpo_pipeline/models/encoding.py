@@ -6,6 +6,7 @@ generated. No special token is added beyond what the template writes, so BOS nev
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 Message = dict[str, str]
 _SHOWN_CHARACTERS = 200
+# Of Unicode's private use: no template means anything by it.
+_MARK = "\ue000"
 
 
 class TemplateError(ValueError):
@@ -44,6 +47,15 @@ def encode_prompts(
     return _tokenise(tokenizer, [render_prompt(tokenizer, messages) for messages in prompts])
 
 
+def encode_around(tokenizer: "PreTrainedTokenizerBase", content: str) -> tuple[list[int], list[int]]:
+    """Return the token ids of a prompt of one user turn before and after the place where more text could be added to the turn."""
+    before, _, after = render_prompt(tokenizer, [{"role": "user", "content": content + _MARK}]).rpartition(
+        _MARK
+    )
+    first, second = _tokenise(tokenizer, [before, after])
+    return first, second
+
+
 def encode_pairs(
     tokenizer: "PreTrainedTokenizerBase", rows: Sequence[tuple[Sequence[Message], str, str]]
 ) -> list[EncodedPair]:
@@ -52,16 +64,31 @@ def encode_pairs(
     Raises:
         TemplateError: see :func:`render_prompt`; or the template rewrites earlier turns when an answer is added.
     """
-    prompts = [render_prompt(tokenizer, messages) for messages, _, _ in rows]
-    responses = [
+    encoded = encode_responses(
+        tokenizer, [(messages, [chosen, rejected]) for messages, chosen, rejected in rows]
+    )
+    return [EncodedPair(prompt, *responses) for prompt, responses in encoded]
+
+
+def encode_responses(
+    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[tuple[Sequence[Message], Sequence[str]]]
+) -> list[tuple[list[int], list[list[int]]]]:
+    """Return the token ids of each row's prompt messages and of its responses, which end with the end-of-turn token.
+
+    Raises:
+        TemplateError: see :func:`encode_pairs`.
+    """
+    prompts = [render_prompt(tokenizer, messages) for messages, _ in rows]
+    texts = [
         _render_response(tokenizer, prompt, messages, response)
-        for prompt, (messages, chosen, rejected) in zip(prompts, rows, strict=True)
-        for response in (chosen, rejected)
+        for prompt, (messages, responses) in zip(prompts, rows, strict=True)
+        for response in responses
     ]
     prompt_ids = _tokenise(tokenizer, prompts)
-    response_ids = [_end_turn(tokenizer, ids) for ids in _tokenise(tokenizer, responses)]
+    ids = iter([_end_turn(tokenizer, ids) for ids in _tokenise(tokenizer, texts)])
     return [
-        EncodedPair(ids, response_ids[2 * i], response_ids[2 * i + 1]) for i, ids in enumerate(prompt_ids)
+        (prompt, list(islice(ids, len(responses))))
+        for prompt, (_, responses) in zip(prompt_ids, rows, strict=True)
     ]
 
 

@@ -1,0 +1,99 @@
+"""The divergence task: how far a trained model has moved from its base model on given responses, token by token."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bdpo_pipeline.engine.budget import choose_places
+from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.head import token_divergences
+from bdpo_pipeline.engine.jobs import DivergeJob
+from bdpo_pipeline.engine.layout import Batch, Row, build_batch, plan_batches
+from bdpo_pipeline.engine.logps import check_supported, decoder_and_head, response_hidden
+from bdpo_pipeline.engine.lora import fuse_lora
+from bdpo_pipeline.models.adapters import is_adapter, load_policy
+
+# A model's head, and its hidden states at the places that predict response tokens: of the policy and of the reference.
+Sides = tuple[tuple[nn.Module, Tensor], tuple[Callable[[Tensor], Tensor], Tensor]]
+
+
+def diverge(job: DivergeJob, context: WorkerContext) -> dict[str, Any]:
+    """Compare both models on every response and report each batch as a ``divergences`` event.
+
+    It holds the numbers of its responses and of each, summed over its tokens in nats: ``kl``, the divergence of the trained model's
+    distributions from the base model's, and the log-probs ``policy`` and ``reference``. Two models are never held at once.
+    """
+    ids, _ = context.load_tokens()
+    rows = [Row(words, [response]) for words, response in zip(ids["contexts"], ids["responses"], strict=True)]
+    passes = _adapter_passes if is_adapter(job.adapter) else _whole_model_passes
+    start, start_cpu = time.monotonic(), time.process_time()
+    with (
+        torch.inference_mode(),
+        context.progress("diverge", len(context.share(rows))) as advance,
+    ):
+        for numbers, batch, sides in passes(job, context, rows):
+            found = token_divergences(*sides, batch.targets)
+            sums = {
+                name: [float(part.sum()) for part in tokens.split(batch.lengths)]
+                for name, tokens in zip(("kl", "policy", "reference"), found, strict=True)
+            }
+            context.emit({"event": "divergences", "responses": numbers, **sums})
+            advance(len(numbers))
+    return {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - start_cpu}
+
+
+def _adapter_passes(
+    job: DivergeJob, context: WorkerContext, rows: list[Row]
+) -> Iterator[tuple[list[int], Batch, Sides]]:
+    """Yield numbers of rows, their batch, and both sides of it: one model, with its adapter on and off."""
+    policy: Any = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
+    fuse_lora(policy)
+    head = decoder_and_head(policy)[1]
+
+    def reference_head(hidden: Tensor) -> Tensor:
+        with policy.disable_adapter():
+            logits: Tensor = head(hidden)
+        return logits
+
+    for numbers in _plan(job, context, policy, rows):
+        batch = _batch(rows, numbers, context)
+        with policy.disable_adapter():
+            reference_hidden = response_hidden(policy, batch)
+        yield numbers, batch, ((head, response_hidden(policy, batch)), (reference_head, reference_hidden))
+
+
+def _whole_model_passes(
+    job: DivergeJob, context: WorkerContext, rows: list[Row]
+) -> Iterator[tuple[list[int], Batch, Sides]]:
+    """Yield the same where all weights were trained: of the base model, only hidden states and the head stay."""
+    model = load_policy(job.model, None, **job.compute.weights).to(context.device)
+    plan = _plan(job, context, model, rows)
+    kept = [response_hidden(model, _batch(rows, numbers, context)).cpu() for numbers in plan]
+    reference_head = decoder_and_head(model)[1]
+    del model
+    policy = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
+    head = decoder_and_head(policy)[1]
+    for numbers, hidden in zip(plan, kept, strict=True):
+        batch = _batch(rows, numbers, context)
+        reference = (reference_head, hidden.to(context.device))
+        yield numbers, batch, ((head, response_hidden(policy, batch)), reference)
+
+
+def _plan(job: DivergeJob, context: WorkerContext, model: nn.Module, rows: list[Row]) -> list[list[int]]:
+    """Return the batches of this process, as numbers of rows."""
+    check_supported(model, context.device, rows)
+
+    def observe(numbers: list[int]) -> Tensor:
+        batch = _batch(rows, numbers, context)
+        side = (decoder_and_head(model)[1], response_hidden(model, batch))
+        return token_divergences(side, side, batch.targets)[0]
+
+    tokens = choose_places(job.compute, context, model, rows, observe, learning=False)
+    return context.share(plan_batches(rows, tokens))
+
+
+def _batch(rows: list[Row], numbers: list[int], context: WorkerContext) -> Batch:
+    return build_batch([rows[number] for number in numbers]).to(context.device)
