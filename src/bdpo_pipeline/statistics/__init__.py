@@ -1,5 +1,6 @@
 """Intervals and tests: of one model's results, and of arms with several seeds."""
 
+from bdpo_pipeline.statistics.correlation import rank_correlation
 from bdpo_pipeline.statistics.crossed import (
     Crossed,
     Summary,
@@ -26,6 +27,7 @@ __all__ = [
     "mcnemar_exact",
     "mean_over_seeds",
     "paired_difference",
+    "rank_correlation",
     "resample",
     "sign_flip_exact",
     "summarise",

@@ -11,7 +11,7 @@ F. Satterthwaite, Biometrics Bulletin 2 (1946); why no plain bootstrap is right 
 Statistics 1 (2007). docs/study_statistics.md has what the intervals cover, measured.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -119,7 +119,10 @@ def resample(
                 "found a value that is not finite; the mean needs a number for every item and seed"
             )
     counts = np.bincount(codes).astype(np.float64)
-    sums = [np.column_stack([np.bincount(codes, weights=seed) for seed in table.T]) for table in tables]
+    sums: list[Floats] = [
+        np.column_stack([np.bincount(codes, weights=column).astype(np.float64) for column in table.T])
+        for table in tables
+    ]
     draws = _draw_means(np.column_stack([each.mean(axis=1) for each in sums]), counts, seed, resamples)
     return [_decompose(each, counts, draws[:, column]) for column, each in enumerate(sums)]
 
@@ -146,15 +149,16 @@ def summarise(
         The value, its interval, and the least level at which the interval would not hold 0. Bounds and p are NaN with fewer than two
         prompts.
     """
+    import numpy as np
     from scipy.special import stdtr, stdtrit
 
-    parts = [*added, *taken]
-    value = sum(part.value for part in added) - sum(part.value for part in taken)
-    draws = sum(part.draws for part in added) - sum((part.draws for part in taken), start=0.0)
+    parts, signs = [*added, *taken], [1] * len(added) + [-1] * len(taken)
+    value = sum(sign * part.value for sign, part in zip(signs, parts, strict=True))
+    draws: Floats = np.sum([sign * part.draws for sign, part in zip(signs, parts, strict=True)], axis=0)
     prompts = min(part.prompts for part in parts)
     if prompts < 2:
         return Summary(value, float("nan"), float("nan"), float("nan"))
-    by_seed = sum(part.by_seed for part in added) - sum((part.by_seed for part in taken), start=0.0)
+    by_seed: Floats = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
     from_prompts, from_seeds, freedom = _variances(parts, by_seed)
     tail, least = (1 - confidence) / 2, 2 / (len(draws) + 1)
     if from_prompts + from_seeds < _NOTHING:
@@ -170,18 +174,23 @@ def summarise(
     return Summary(value, *_within(*interval(tail), bounds), p)
 
 
+def draw_prompts(prompts: int, seed: int, resamples: int) -> Iterator["Floats"]:
+    """Yield how often each prompt is drawn, in batches ``[some resamples, prompts]``."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, _BATCH):
+        size = min(_BATCH, resamples - start)
+        yield rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=size).astype(np.float64)
+
+
 def _draw_means(sums: "Floats", counts: "Floats", seed: int, resamples: int) -> "Floats":
     """Return the means of resampled prompts, ``[resamples, tables]``."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    clusters = len(counts)
-    parts = []
-    for start in range(0, resamples, _BATCH):
-        size = min(_BATCH, resamples - start)
-        drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(np.float64)
-        parts.append(drawn @ sums / (drawn @ counts)[:, None])
-    return np.concatenate(parts)
+    return np.concatenate(
+        [drawn @ sums / (drawn @ counts)[:, None] for drawn in draw_prompts(len(counts), seed, resamples)]
+    )
 
 
 def _decompose(sums: "Floats", counts: "Floats", draws: "Floats") -> Crossed:

@@ -1,0 +1,152 @@
+"""Random tables of a study whose truth is known, in the columns of docs/artifacts.md."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+SETS = {"strongreject": ("refuse", 60), "xstest_safe": ("comply", 40)}
+JUDGES = {"refusal_phrases": ("refusal", 0.874), "response_safety": ("safety", 0.91)}
+
+
+def outcomes(
+    rng: np.random.Generator, prompts: np.ndarray, shift: float, seeds: int, spread: float
+) -> np.ndarray:
+    """True or false, ``[prompts, seeds]``: prompts differ, as do prompts for an arm, and seeds by ``spread`` (all in logits)."""
+    logits = prompts[:, None] + rng.normal(0, 0.7, len(prompts))[:, None] + shift
+    logits = logits + rng.normal(0, spread, seeds)[None, :]
+    return rng.random((len(prompts), seeds)) < 1 / (1 + np.exp(-logits))
+
+
+def make_judgements(
+    rng: np.random.Generator, shifts: Mapping[str, float], seeds: int = 2, spread: float = 0.0
+) -> pd.DataFrame:
+    """`study_judgements` where an arm's answers are positive by its shift in logits more often; ``base`` has seed 0."""
+    parts = []
+    for prompt_set, (desired, number) in SETS.items():
+        ids = [f"{prompt_set}/{place:04}" for place in range(1, number + 1)]
+        for judge, (measures, accuracy) in JUDGES.items():
+            prompts = rng.normal(0, 1.5, number)
+            for arm, shift in shifts.items():
+                trained = 1 if arm == "base" else seeds
+                positive = outcomes(rng, prompts, shift, trained, 0.0 if arm == "base" else spread)
+                for place in range(trained):
+                    parts.append(
+                        pd.DataFrame(
+                            {
+                                "arm": arm,
+                                "seed": 0 if arm == "base" else place + 1,
+                                "prompt_id": ids,
+                                "prompt_set": prompt_set,
+                                "category": [f"category {n % 3}" for n in range(number)],
+                                "desired": desired,
+                                "judge": judge,
+                                "measures": measures,
+                                "positive": positive[:, place],
+                                "score": positive[:, place].astype(float),
+                                "judge_accuracy": accuracy,
+                                "judge_measured_on": "2,250 completions of XSTest",
+                            }
+                        )
+                    )
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_ability(
+    rng: np.random.Generator, shifts: Mapping[str, float], seeds: int = 2, items: int = 50
+) -> pd.DataFrame:
+    """`study_ability`: accuracy on ``hhh``, nats a token on ``helpful_nll``, KL to the base model on ``kl``."""
+    parts = []
+    prompts, length = rng.normal(0, 1.5, items), rng.normal(2, 0.3, items)
+    for arm, shift in shifts.items():
+        for place in range(1 if arm == "base" else seeds):
+            tasks = {
+                ("hhh", "accuracy"): outcomes(rng, prompts, shift, 1, 0.0)[:, 0].astype(float),
+                ("helpful_nll", "nats_per_token"): length + rng.normal(0.05, 0.02, items),
+                ("kl", "nats_per_token"): np.zeros(items) if arm == "base" else rng.gamma(2, 0.05, items),
+            }
+            for (task, measure), scores in tasks.items():
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "arm": arm,
+                            "seed": 0 if arm == "base" else place + 1,
+                            "task": task,
+                            "item_id": [f"{task}/{number:04}" for number in range(items)],
+                            "measure": measure,
+                            "score": scores,
+                        }
+                    )
+                )
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_scores(
+    rng: np.random.Generator,
+    gaps: Mapping[str, float],
+    seeds: int = 2,
+    pairs: int = 120,
+    slope: float = 0.0,
+) -> pd.DataFrame:
+    """`study_scores` of trained arms: right on 70 % of held-out pairs, on ``gaps`` more of the training pairs.
+
+    With a ``slope``, the chance of being wrong grows by so much from the least to the most imbalanced pair.
+    """
+    parts = []
+    for split in ("train", "heldout"):
+        chosen, rejected = rng.normal(0.5, 0.4, pairs), rng.normal(0.5, 0.4, pairs)
+        imbalance = chosen - rejected
+        rank = np.argsort(np.argsort(np.abs(imbalance))) / (pairs - 1) - 0.5
+        for arm, gap in gaps.items():
+            right = 0.7 + (gap if split == "train" else 0.0) - slope * rank
+            for place in range(seeds):
+                correct = rng.random(pairs) < right
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "arm": arm,
+                            "seed": place + 1,
+                            "split": split,
+                            "pair_id": [f"{split}{number:032x}" for number in range(pairs)],
+                            "prompt_key": [f"{split}{number // 2}" for number in range(pairs)],
+                            "margin": np.where(correct, 1.0, -1.0) * rng.gamma(2, 0.5, pairs),
+                            "correct": correct,
+                            "chosen_mi": chosen,
+                            "rejected_mi": rejected,
+                            "imbalance": imbalance,
+                            "one_safe": [number % 3 > 0 for number in range(pairs)],
+                            "harm_categories": [["privacy"]] * pairs,
+                        }
+                    )
+                )
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_trials(rng: np.random.Generator, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """`study_trials`: four points of a grid for each arm, the second of them chosen."""
+    points = {"slow": (1e-5, 1.0), "fast": (5e-5, 1.0), "slow_weak": (1e-5, 0.5), "fast_weak": (5e-5, 0.5)}
+    rows: list[dict[str, Any]] = []
+    for arm, objective in objectives.items():
+        for point, (rate, strength) in points.items():
+            rows.append(
+                {
+                    "arm": arm,
+                    "seed": 1,
+                    "point": point,
+                    "learning_rate": rate,
+                    "strength": strength,
+                    "objective": objective,
+                    "chosen": point == "fast",
+                    "validation_accuracy": float(rng.uniform(0.5, 0.8)),
+                    "validation_safe_rate": float(rng.uniform(0.4, 0.9)),
+                    "validation_kl": float(rng.gamma(2, 0.03)),
+                    "validation_helpful_nll": float(rng.normal(2, 0.05)),
+                    "base_helpful_nll": 1.95,
+                    "step_0_loss": 0.693147,
+                    "steps": 40,
+                    "best_step": 30,
+                    "seconds": float(rng.uniform(100, 200)),
+                }
+            )
+    return pd.DataFrame(rows)
