@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.endpoints import EndpointParameters, answer_prompts
 from bdpo_pipeline.engine.events import Event, publish
-from bdpo_pipeline.engine.jobs import Compute, GenerateJob, ScoreJob, TrainJob
+from bdpo_pipeline.engine.jobs import Compute, DivergeJob, GenerateJob, ScoreJob, TrainJob
 from bdpo_pipeline.engine.launcher import remove_checkpoints, run_job
 from bdpo_pipeline.pair_columns import batch_columns, implicit_rewards, relabel_pairs
 
@@ -95,27 +95,25 @@ def score_adapter(
     reference_logps: "pd.DataFrame",
     *,
     objective: "BoundObjective",
+    splits: Sequence[str] = ("heldout",),
     compute: Compute,
     scratch: Path,
 ) -> "pd.DataFrame":
-    """Return the ``heldout_scores`` table: rewards of the adapter on the pairs that no decision was taken by.
+    """Return the ``heldout_scores`` table: rewards of the adapter on the pairs that no decision was taken by, or on those of other splits.
 
     Rewards are the implicit ones of the objective that the adapter was trained with.
     """
-    pairs = tokenised_pairs[tokenised_pairs["split"] == "heldout"].reset_index(drop=True)
-    logps = [0.0] * (2 * len(pairs))
-
-    def keep(event: Event) -> None:
-        if event["event"] == "scores":
-            for response, logp in zip(event["responses"], event["logps"], strict=True):
-                logps[response] = logp
-        else:
-            publish(event)
-
+    pairs = tokenised_pairs[tokenised_pairs["split"].isin(splits)].reset_index(drop=True)
     ragged = _ragged(pairs)
-    job = ScoreJob(base_model["path"], compute, str(adapter))
-    response_context = pairs.index.repeat(2).to_numpy(dtype="int64")
-    run_job(job, scratch, ragged=ragged, flat={"response_context": response_context}, on_event=keep)
+    logps = score_responses(
+        base_model,
+        adapter,
+        ragged["contexts"],
+        ragged["responses"],
+        pairs.index.repeat(2).tolist(),
+        compute=compute,
+        scratch=scratch,
+    )
     scores = pairs[["pair_id"]].assign(policy_chosen_logp=logps[0::2], policy_rejected_logp=logps[1::2])
     known = reference_logps.drop(columns=["split", "marginal_chosen_logp", "marginal_rejected_logp"])
     scores = scores.merge(known, on="pair_id", how="left", validate="one_to_one")
@@ -124,17 +122,119 @@ def score_adapter(
     return scores.assign(correct=scores["margin"] > 0)
 
 
-def generate_responses(
+def score_responses(
+    base_model: dict[str, Any],
+    adapter: Path | None,
+    contexts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    response_context: Sequence[int],
+    *,
+    compute: Compute,
+    scratch: Path,
+) -> list[float]:
+    """Return the log-prob of each response in its context, summed over its tokens, in nats.
+
+    Args:
+        base_model: the ``base_model`` artifact.
+        adapter: folder of what was trained; None for the base model itself.
+        contexts: token ids.
+        responses: token ids.
+        response_context: number of each response's context.
+        compute: where and how.
+        scratch: folder for the files of jobs.
+    """
+    import numpy as np
+
+    logps = [0.0] * len(responses)
+
+    def keep(event: Event) -> None:
+        if event["event"] == "scores":
+            for response, logp in zip(event["responses"], event["logps"], strict=True):
+                logps[response] = logp
+        else:
+            publish(event)
+
+    job = ScoreJob(base_model["path"], compute, None if adapter is None else str(adapter))
+    run_job(
+        job,
+        scratch,
+        ragged={"contexts": contexts, "responses": responses},
+        flat={"response_context": np.asarray(response_context, np.int64)},
+        on_event=keep,
+    )
+    return logps
+
+
+def measure_divergence(
     base_model: dict[str, Any],
     adapter: Path,
+    contexts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    compute: Compute,
+    scratch: Path,
+) -> "pd.DataFrame":
+    """Return how far the trained model has moved from the base model on given responses.
+
+    The divergence is exact at each place: over the whole vocabulary. Its mean is over the places of these responses, not over samples of
+    the policy, so it is no estimate of the KL divergence between distributions of whole answers.
+
+    Args:
+        base_model: the ``base_model`` artifact.
+        adapter: folder of what was trained.
+        contexts: token ids, one a response.
+        responses: token ids, end-of-turn token included.
+        compute: where and how.
+        scratch: folder for the files of jobs.
+
+    Returns:
+        A row for each response, in order: ``tokens``; ``kl``, KL(policy || base), ``policy_logp`` and ``reference_logp``, each summed
+        over the tokens, in nats.
+    """
+    import pandas as pd
+
+    rows: dict[int, tuple[float, float, float]] = {}
+
+    def keep(event: Event) -> None:
+        if event["event"] == "divergences":
+            sums = zip(event["kl"], event["policy"], event["reference"], strict=True)
+            rows.update(zip(event["responses"], sums, strict=True))
+        else:
+            publish(event)
+
+    job = DivergeJob(base_model["path"], compute, str(adapter))
+    run_job(job, scratch, ragged={"contexts": contexts, "responses": responses}, on_event=keep)
+    columns = ["kl", "policy_logp", "reference_logp"]
+    table = pd.DataFrame([rows[number] for number in range(len(responses))], columns=columns)
+    return table.assign(tokens=[len(ids) for ids in responses])[["tokens", *columns]]
+
+
+def generate_responses(
+    base_model: dict[str, Any],
+    adapter: Path | None,
     prompts: "pd.DataFrame",
     *,
+    models: Sequence[str] = ("base", "adapter"),
     max_new_tokens: int,
     batch_size: int,
     compute: Compute,
     scratch: Path,
 ) -> "pd.DataFrame":
-    """Return the ``generations`` table: greedy answers of base model and adapter to every row of ``prompts``."""
+    """Return the ``generations`` table: greedy answers of base model, adapter or both to every row of ``prompts``.
+
+    Args:
+        base_model: the ``base_model`` artifact.
+        adapter: folder of what was trained; may be None where it is not to answer.
+        prompts: rows of ``evaluation_prompts``.
+        models: who answers: ``base``, ``adapter`` or both.
+        max_new_tokens: an answer is cut there.
+        batch_size: most answers in the making.
+        compute: where and how.
+        scratch: folder for the files of jobs; answers of a run that was cut off are taken from there.
+
+    Raises:
+        ValueError: ``models`` names nobody or somebody else, or the adapter, and there is none.
+    """
     from bdpo_pipeline.models.encoding import encode_prompts
     from bdpo_pipeline.models.loading import load_tokenizer
 
@@ -151,13 +251,20 @@ def generate_responses(
         else:
             publish(event)
 
-    job = GenerateJob(base_model["path"], compute, str(adapter), max_new_tokens, batch_size)
+    # Without a part in the answers, it has none in what job this is.
+    trained = str(adapter) if adapter is not None and "adapter" in models else None
+    job = GenerateJob(base_model["path"], compute, trained, list(models), max_new_tokens, batch_size)
     run_job(job, scratch, ragged={"contexts": contexts}, on_event=keep)
     return _generations(parts, prompts)
 
 
 def request_responses(
-    base_model: dict[str, Any], prompts: "pd.DataFrame", *, endpoint: EndpointParameters, max_new_tokens: int
+    base_model: dict[str, Any],
+    prompts: "pd.DataFrame",
+    *,
+    models: Sequence[str] = ("base", "adapter"),
+    endpoint: EndpointParameters,
+    max_new_tokens: int,
 ) -> "pd.DataFrame":
     """Return the ``generations`` table of :func:`generate_responses`, answered by a server that has both models."""
     from bdpo_pipeline.models.encoding import render_prompt
@@ -166,7 +273,9 @@ def request_responses(
     tokenizer = load_tokenizer(base_model["path"])
     texts = [render_prompt(tokenizer, [{"role": "user", "content": text}]) for text in prompts["prompt"]]
     parts: list[pd.DataFrame] = []
-    for model, name in (("base", endpoint.base), ("adapter", endpoint.adapter)):
+    names = {"base": endpoint.base, "adapter": endpoint.adapter}
+    for model in models:
+        name = names[model]
         answers = answer_prompts(
             endpoint, name, texts, max_new_tokens, adds_special_tokens=_adds_special_tokens(tokenizer)
         )

@@ -1,4 +1,4 @@
-"""Kedro hooks for runs that end early: a tidy end, the command that continues, trainings kept until the catalog has their outputs."""
+"""Kedro hooks for runs that end early: a tidy end, the command that continues, jobs kept until the catalog has what they made."""
 
 import atexit
 import shlex
@@ -80,9 +80,9 @@ class InterruptHook:
 
 
 class FinishedJobsHook:
-    """Removes the folder of a finished training as soon as the catalog has all outputs of the node that ran it.
+    """Removes the folder of a finished job as soon as the catalog has all outputs of the node that ran it.
 
-    A run that is killed before that leaves it, so that the next one takes what was trained instead of training again.
+    A run that is killed before that leaves it, so that the next one takes what was trained, answered or scored as it is.
     """
 
     def __init__(self) -> None:
@@ -93,14 +93,14 @@ class FinishedJobsHook:
 
     @hook_impl
     def before_pipeline_run(self, catalog: CatalogProtocol[str, Any]) -> None:
-        """Listen for trainings that end."""
+        """Listen for jobs that end."""
         self._catalog = catalog
         if self._unsubscribe is None:
             self._unsubscribe = subscribe(self._note)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Forget trainings of a node that did not come to its end."""
+        """Forget jobs of a node that did not come to its end."""
         self._finished.clear()
         self._to_come = set(node.outputs)
 

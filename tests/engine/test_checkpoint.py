@@ -35,7 +35,7 @@ class Training:
         self.weights = TrainedWeights(self.model)
         self.optimiser = torch.optim.AdamW(self.weights.parameters, lr=0.1)
         self.events = []
-        self.context = WorkerContext(folder, Accelerator(cpu=True), self.events.append)
+        self.context = WorkerContext(folder, Accelerator(cpu=True), self.events.append, self.events.append)
         self.context.facts["tokens_per_batch"] = 512
         self.state = TrainingState(0, [], 0, None, None, 0, {})
         folder.mkdir(exist_ok=True)

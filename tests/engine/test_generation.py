@@ -87,7 +87,8 @@ def test_answers_through_the_worker_are_the_greedy_ones_of_each_model(tiny_model
                 answers[event["model"], number] = tuple(row)
 
     compute = Compute(device="cpu", threads=1, processes=processes)
-    job = GenerateJob(path, compute, str(tmp_path / "trained"), max_new_tokens=6, batch_size=4)
+    models = ["base", "adapter"]
+    job = GenerateJob(path, compute, str(tmp_path / "trained"), models, max_new_tokens=6, batch_size=4)
     run_job(job, tmp_path / "scratch", ragged={"contexts": prompts}, on_event=keep)
 
     tokenizer, base = load_tokenizer(path), load_model(path, dtype="float32")

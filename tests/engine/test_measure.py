@@ -41,7 +41,7 @@ def context(tmp_path, pairs) -> WorkerContext:
     labels = {"chosen_unsafe": 0.0 * unsafe.double().numpy(), "rejected_unsafe": unsafe.double().numpy()}
     ragged = {**pairs.ragged, "marginal_context": [MARGINAL_CONTEXT]}
     (tmp_path / "tokens.safetensors").write_bytes(pack_tokens(ragged, {**pairs.flat, **labels}))
-    return WorkerContext(tmp_path, Accelerator(cpu=True), lambda _: None)
+    return WorkerContext(tmp_path, Accelerator(cpu=True), lambda _: None, lambda _: None)
 
 
 def logp_alone(policy, prompt: list[int], response: list[int], embeddings=None) -> torch.Tensor:

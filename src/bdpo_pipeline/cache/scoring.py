@@ -115,7 +115,8 @@ def _compute(
     contexts: dict[tuple[int, ...], int] = {}
     response_context = [contexts.setdefault(tuple(i.context), len(contexts)) for i in different.values()]
     result, _ = run_job(
-        ScoreJob(path, compute),
+        # What is computed is stored here at once.
+        ScoreJob(path, compute, resumable=False),
         scratch,
         ragged={"contexts": list(contexts), "responses": [item.response for item in different.values()]},
         flat={"response_context": np.array(response_context, np.int64), "is_wanted": absent},

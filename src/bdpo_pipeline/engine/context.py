@@ -19,6 +19,7 @@ from bdpo_pipeline.disk_space import clear_about_space
 from bdpo_pipeline.engine.events import Event
 from bdpo_pipeline.engine.job_folder import STOP
 from bdpo_pipeline.engine.jobs import Compute
+from bdpo_pipeline.engine.sealed import seal
 from bdpo_pipeline.engine.tokens import load_tokens
 
 T = TypeVar("T")
@@ -47,7 +48,18 @@ class EventWriter:
         Raises:
             NoSpaceError: there is no room.
         """
-        line = json.dumps(event).encode() + b"\n"
+        self._write(json.dumps(event))
+
+    def keep(self, event: Event) -> None:
+        """Write one event that another run of the job is to know, too; see :mod:`bdpo_pipeline.engine.kept`.
+
+        Raises:
+            NoSpaceError: there is no room.
+        """
+        self._write(seal(event))
+
+    def _write(self, text: str) -> None:
+        line = text.encode() + b"\n"
         with clear_about_space(self._path, len(line)):
             written = self._file.write(line)
             if written < len(line):
@@ -63,12 +75,14 @@ class WorkerContext:
         folder: of the job.
         accelerator: of this process.
         emit: reports an event.
+        keep: reports one that another run of the job is to know, too.
         facts: what the task found out about how it runs, for the job's result.
     """
 
     folder: Path
     accelerator: Accelerator
     emit: Callable[[Event], None]
+    keep: Callable[[Event], None]
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bdpo_pipeline.engine.events import Event
+from bdpo_pipeline.engine.kept import EVENTS, KEPT
 
 logger = logging.getLogger(__name__)
 _PROGRESS_LOG_SECONDS = 15.0
@@ -15,7 +16,7 @@ _PROGRESS_LOG_SECONDS = 15.0
 
 @dataclass
 class Following:
-    """Reads the events of a job's processes.
+    """Reads the events of a job's processes, and before them what earlier runs of the job have kept.
 
     Attributes:
         folder: of the job.
@@ -42,6 +43,8 @@ class Following:
             if kind == "end":
                 self.ended += 1
                 continue
+            if kind == "began":
+                continue
             if kind == "stopping":
                 self.stopping = True
                 logger.info("Training stops after %d steps and writes a checkpoint", event["step"])
@@ -59,7 +62,7 @@ class Following:
             self.on_event(event)
 
     def _new_events(self) -> Iterator[Event]:
-        for path in sorted(self.folder.glob("events-*.jsonl")):
+        for path in [*self.folder.glob(KEPT), *sorted(self.folder.glob(EVENTS))]:
             with path.open("rb") as file:
                 file.seek(self._places.get(path, 0))
                 for line in file:
@@ -67,7 +70,8 @@ class Following:
                     if not line.endswith(b"\n"):
                         break
                     self._places[path] = self._places.get(path, 0) + len(line)
-                    yield json.loads(line)
+                    event = json.loads(line)
+                    yield event.get("content", event)
 
     def _log_progress(self, event: Event) -> None:
         done, total, seconds = event["done"], event["total"], event["seconds"]

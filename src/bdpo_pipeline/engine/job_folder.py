@@ -1,7 +1,8 @@
 """The folder of a job below ``compute.scratch``: named by what is asked for, used by one run at a time, kept while it may be needed.
 
 ``job.json`` (what is asked for, of which code and packages), ``tokens.safetensors``, ``events-<process>.jsonl``, ``worker.log``, of a
-training also ``checkpoint-<step>/`` and, when it is done, ``adapter/``; ``result.json`` last of all.
+training also ``checkpoint-<step>/`` and, when it is done, ``adapter/``, of a pass that was cut off ``kept.jsonl``; ``result.json`` last
+of all.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.durable import sync, write_whole
-from bdpo_pipeline.engine.jobs import Job, job_from_dict, to_dict
+from bdpo_pipeline.engine.jobs import Job, TrainJob, job_from_dict, to_dict
+from bdpo_pipeline.engine.kept import gather, has_results, items_of, read_kept
 from bdpo_pipeline.engine.made_by import made_by
 from bdpo_pipeline.engine.sealed import DamagedError, seal, unseal
 from bdpo_pipeline.models.fingerprints import hash_file
@@ -38,7 +40,8 @@ class Order:
     """What is asked for.
 
     Attributes:
-        described: the job, the hash of its tokens, and the code and packages that are to do it, JSON-ready.
+        described: the job, the hash of its tokens, the code and packages that are to do it and, of a pass, the files that it loads,
+            JSON-ready.
         tokens: content of its file of tokens.
     """
 
@@ -53,6 +56,10 @@ class Order:
             "made_by": made_by(),
             "tokens_sha256": hashlib.sha256(tokens).hexdigest(),
         }
+        if not isinstance(job, TrainJob):
+            described["files"] = [
+                _as_it_stands(path) for path in (job.model, job.adapter) if path is not None
+            ]
         return cls(described, tokens)
 
     @property
@@ -67,7 +74,7 @@ class Order:
 
 
 def prepare(folder: Path, order: Order) -> None:
-    """Lay down what the processes of a job read; what an earlier run of a training left to go on from stays.
+    """Lay down what the processes of a job read; what an earlier run of it left to go on from stays.
 
     Raises:
         AlteredJobError: the folder holds another job or other tokens than its name says.
@@ -78,8 +85,8 @@ def prepare(folder: Path, order: Order) -> None:
     known = folder / "job.json"
     if known.exists():
         _check_unaltered(folder, order)
-    stale = [folder / "worker.log", folder / STOP, folder / "result.json", *folder.glob("events-*.jsonl")]
-    for path in stale:
+    gather(folder)
+    for path in (folder / "worker.log", folder / STOP, folder / "result.json"):
         path.unlink(missing_ok=True)
     for torn in [*folder.glob(".checkpoint-*"), *folder.glob(".adapter")]:
         shutil.rmtree(torn)
@@ -118,31 +125,37 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def finished_result(folder: Path) -> dict[str, Any] | None:
-    """Return the result of a training that was done before and whose adapter is whole; None if there is none."""
+    """Return the result of a job that was done before and of which nothing is lost; None if there is none.
+
+    Of a training its adapter must be whole, of a pass all results, which are then kept; see :mod:`bdpo_pipeline.engine.kept`.
+    """
     if not (folder / "result.json").exists():
         return None
+    gather(folder)
     try:
         for name, sha256 in unseal(folder / "result.json")["files"].items():
             path = folder / name
             if not path.exists() or hash_file(path) != sha256:
                 raise DamagedError(f"{name} is missing or was altered")
-        return read_result(folder)
+        result = read_result(folder)
+        missing = result.get("results", 0) - len(items_of(read_kept(folder)))
+        if missing:
+            raise DamagedError(f"{missing} of its results are missing")
     except DamagedError as error:
-        logger.warning(
-            "What a finished training left in %s cannot be used: %s. It is done again", folder, error
-        )
+        logger.warning("What a finished job left in %s cannot be used: %s. It is done again", folder, error)
         return None
+    return result
 
 
 def hand_over(folder: Path) -> str:
-    """Note that a run has taken the result of a finished training; return a mark of that run. See `remove_handed_over`."""
+    """Note that a run has taken the result of a finished job; return a mark of that run. See `remove_handed_over`."""
     mark = uuid.uuid4().hex
     write_whole(folder / _TAKER, mark)
     return mark
 
 
 def remove_handed_over(folder: Path, mark: str) -> None:
-    """Remove a finished training whose outputs are in the catalog, unless another run has taken the result since."""
+    """Remove a finished job whose outputs are in the catalog, unless another run has taken the result since."""
     if not folder.exists():
         return
     with alone(folder):
@@ -152,12 +165,17 @@ def remove_handed_over(folder: Path, mark: str) -> None:
 
 
 def remove_left_over(scratch: Path) -> None:
-    """Remove what killed runs left of jobs that cannot go on (all but trainings), and locks of folders that are gone."""
+    """Remove what killed runs left of passes that have computed nothing to go on from, and locks of folders that are gone."""
     found = {path.with_suffix("") for path in scratch.glob("*.lock") if not path.with_suffix("").exists()}
-    found |= {path for task in ("score", "generate") for path in scratch.glob(f"{task}-*") if path.is_dir()}
+    found |= {
+        path
+        for task in ("score", "generate", "diverge", "rate", "attack")
+        for path in scratch.glob(f"{task}-*")
+        if path.is_dir()
+    }
     for folder in sorted(found):
         with alone(folder, wait=False) as mine:
-            if mine and folder.exists():
+            if mine and folder.exists() and not has_results(folder):
                 shutil.rmtree(folder)
 
 
@@ -203,6 +221,12 @@ def _acquire(lock: Path, *, wait: bool) -> int | None:
         os.close(descriptor)
 
 
+def _as_it_stands(path: str) -> list[list[Any]]:
+    """Return names, sizes and times of the files in a folder: another model may stand there by the next run."""
+    found = [(file, file.stat()) for file in sorted(Path(path).rglob("*")) if file.is_file()]
+    return [[str(file), stat.st_size, stat.st_mtime_ns] for file, stat in found]
+
+
 def _check_unaltered(folder: Path, order: Order) -> None:
     remedy = f"remove {folder} to start anew"
     if (folder / "job.json").read_bytes() != order.text.encode():
@@ -212,5 +236,5 @@ def _check_unaltered(folder: Path, order: Order) -> None:
     tokens = folder / "tokens.safetensors"
     if not tokens.exists() or hash_file(tokens) != order.described["tokens_sha256"]:
         raise AlteredJobError(
-            f"{tokens} is missing or was altered: it does not hold the job's pairs; {remedy}"
+            f"{tokens} is missing or was altered: it does not hold the job's token ids; {remedy}"
         )

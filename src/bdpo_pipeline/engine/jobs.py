@@ -73,24 +73,106 @@ class ScoreJob:
 
     Tokens (``tokens.safetensors``): ``contexts``, ``responses``, ``response_context`` (the number of each response's context) and, if
     not all are to be computed, ``is_wanted`` (one a response): the others only have their part in how batches are made up.
+
+    Attributes:
+        model: folder of the base model.
+        compute: where and how.
+        adapter: what was trained of it; None for the base model itself.
+        resumable: whether the job's folder keeps the log-probs, for a run that goes on; not needed where the caller stores them.
+        task: names the kind of job.
     """
 
     model: str
     compute: Compute
     adapter: str | None = None
+    resumable: bool = True
     task: str = "score"
 
 
 @dataclass(frozen=True)
 class GenerateJob:
-    """Greedy continuations of ``contexts``, by the base model and, if there is one, by the adapter."""
+    """Greedy continuations of ``contexts`` by each of ``models``: ``base``, ``adapter`` or both."""
 
     model: str
     compute: Compute
     adapter: str | None
+    models: list[str]
     max_new_tokens: int
     batch_size: int
     task: str = "generate"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be answered.
+
+        Raises:
+            ValueError: no models, unknown ones, or no adapter where one is to answer.
+        """
+        if not self.models or len({*self.models} & {"base", "adapter"}) < len(self.models):
+            raise ValueError(
+                f"models to answer: found {self.models}; accepted: base, adapter, each at most once"
+            )
+        if "adapter" in self.models and self.adapter is None:
+            raise ValueError(
+                "the adapter is to answer, and none is given: name its folder, or ask the base model alone"
+            )
+
+
+@dataclass(frozen=True)
+class DivergeJob:
+    """How far a trained model has moved from its base model on given responses.
+
+    Tokens: ``contexts`` and ``responses``, one response to each context.
+    """
+
+    model: str
+    compute: Compute
+    adapter: str
+    task: str = "diverge"
+
+
+@dataclass(frozen=True)
+class RateJob:
+    """The one output of a sequence classifier, such as a reward model, on each of ``texts``."""
+
+    model: str
+    compute: Compute
+    task: str = "rate"
+
+    @property
+    def adapter(self) -> None:
+        """It has none."""
+        return None
+
+
+@dataclass(frozen=True)
+class AttackJob:
+    """For each goal a suffix after which the model begins the target; see :mod:`bdpo_pipeline.engine.gcg`.
+
+    Attributes:
+        model: folder of the base model.
+        compute: where and how.
+        adapter: what was trained of it, and is attacked; None for the base model itself.
+        goals: what is asked for, as text.
+        targets: beginnings of complying answers, one a goal.
+        seeds: of the candidates, one a goal.
+        steps: of each search.
+        width: candidates of a step.
+        top_k: tokens that are tried for each place.
+        first_suffix: text that stands behind the goal at first.
+        task: names the kind of job.
+    """
+
+    model: str
+    compute: Compute
+    adapter: str | None
+    goals: list[str]
+    targets: list[str]
+    seeds: list[int]
+    steps: int
+    width: int
+    top_k: int
+    first_suffix: str
+    task: str = "attack"
 
 
 @dataclass(frozen=True)
@@ -139,8 +221,15 @@ class TrainJob:
             )
 
 
-Job = ScoreJob | GenerateJob | TrainJob
-_JOBS: dict[str, type[Job]] = {"score": ScoreJob, "generate": GenerateJob, "train": TrainJob}
+Job = ScoreJob | GenerateJob | DivergeJob | RateJob | AttackJob | TrainJob
+_JOBS: dict[str, type[Job]] = {
+    "score": ScoreJob,
+    "generate": GenerateJob,
+    "diverge": DivergeJob,
+    "rate": RateJob,
+    "attack": AttackJob,
+    "train": TrainJob,
+}
 
 
 def to_dict(job: Job) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from bdpo_pipeline.engine.job_folder import (
     read_result,
     remove_left_over,
 )
-from bdpo_pipeline.engine.jobs import Job, TrainJob
+from bdpo_pipeline.engine.jobs import AttackJob, GenerateJob, Job, ScoreJob, TrainJob
+from bdpo_pipeline.engine.kept import items_of, read_kept
 from bdpo_pipeline.engine.launching import announced, end_group, started
 
 if TYPE_CHECKING:
@@ -57,25 +58,26 @@ def run_job(
     """Run a job in worker processes and wait for it.
 
     The job's folder below ``scratch`` is named by the digest of the job, its data, and the code and packages that do it. The same
-    training run again goes on from its newest whole checkpoint there, and one that is done is taken over as it is; another training
-    starts from nothing, and a warning says what is different. An interrupt lets a training finish the step in hand and write a
-    checkpoint; a second one ends it at once.
+    training run again goes on from its newest whole checkpoint there, a pass after the results that it had; a job that is done is taken
+    over as it is. Another training starts from nothing, and a warning says what is different. An interrupt lets a training finish the
+    step in hand and write a checkpoint; a second one ends it at once.
 
     Args:
         job: what to do.
         scratch: folder for the files of jobs.
         ragged: the job's token ids, by name.
         flat: the job's plain arrays, by name.
-        on_event: called with every event of the worker, in order for each process; with ``ran`` when the job is done, on what and
-            how; and with ``finished`` for a training: its ``folder``, and a ``mark`` for
+        on_event: called with every event of the worker, in order for each process, and first with the results of runs that were cut
+            off; with ``ran`` when the job is done, on what and how; and with ``finished``: the job's ``folder``, and a ``mark`` for
             :func:`~bdpo_pipeline.engine.job_folder.remove_handed_over`.
 
     Returns:
-        The worker's result, and the job's folder with the files that it wrote. Only the folder of a training job stays.
+        The worker's result, and the job's folder with the files that it wrote. The folder stays until it is removed with that mark; that
+        of a pass which keeps nothing is gone.
 
     Raises:
         WorkerError: a worker failed or vanished.
-        AlteredJobError: the training's folder holds something else than its name says.
+        AlteredJobError: the job's folder holds something else than its name says.
         NoSpaceError: there is no room for the job's files.
     """
     from bdpo_pipeline.engine.tokens import pack_tokens
@@ -85,18 +87,24 @@ def run_job(
     order = Order.of(job, pack_tokens(ragged, flat or {}))
     folder = scratch / order.folder_name
     with alone(folder):
-        if not isinstance(job, TrainJob):
-            result = _run(job, order, folder, on_event)
-            on_event(_ran(job, result))
-            shutil.rmtree(folder)
-            return result, folder
-        done = finished_result(folder)
+        done = finished_result(folder) if _is_kept(job) else None
         if done is not None:
-            logger.info("This training was done before; its result in %s is taken", folder)
+            logger.info("This %s job was done before; its result in %s is taken", job.task, folder)
+            Following(folder, on_event).hand_over()
         result = _run(job, order, folder, on_event) if done is None else done
         on_event(_ran(job, result))
+        if not _is_kept(job):
+            shutil.rmtree(folder)
+            return result, folder
         on_event({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
     return result, folder
+
+
+def _is_kept(job: Job) -> bool:
+    """Return whether what the job has done stays in its folder until the caller is done with it."""
+    return isinstance(job, TrainJob | GenerateJob | AttackJob) or (
+        isinstance(job, ScoreJob) and job.resumable
+    )
 
 
 def _ran(job: Job, result: dict[str, Any]) -> Event:
@@ -117,6 +125,9 @@ def _run(job: Job, order: Order, folder: Path, on_event: Callable[[Event], None]
     prepare(folder, order)
     if isinstance(job, TrainJob) and not list_checkpoints(folder):
         warn_of_unfinished(folder, order)
+    known = len(items_of(read_kept(folder)))
+    if known:
+        logger.info("%s goes on after the %d results that it had", job.task.capitalize(), known)
     start = time.monotonic()
     following = Following(folder, on_event)
     with started(job.compute, folder, folder / "worker.log") as process, announced(folder):

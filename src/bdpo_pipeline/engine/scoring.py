@@ -10,9 +10,11 @@ from torch import Tensor
 from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import ScoreJob
+from bdpo_pipeline.engine.kept import items_of, read_kept
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
 from bdpo_pipeline.engine.logps import base_model, check_supported, response_logps
 from bdpo_pipeline.engine.lora import fuse_lora
+from bdpo_pipeline.engine.vocabulary import check_ids
 from bdpo_pipeline.models.adapters import load_policy
 
 
@@ -20,24 +22,36 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     """Score every response and report each batch's log-probs as a ``scores`` event as soon as they are known.
 
     Responses of one context share its computation, up to the batch's token bound. Batches are made up of all responses, and what is
-    not wanted is then left out: a pass that was cut off and goes on has the rest of its batches as they would have been.
+    not wanted or is known is then left out: a pass that was cut off and goes on has the rest of its batches as they would have been.
     """
+    kept = read_kept(context.folder)
+    began = next((event for event in kept if event["event"] == "began"), None)
+    if began is not None and job.compute.threads is None:
+        torch.set_num_threads(began["threads"])
     ids, flat = context.load_tokens()
     response_context = flat["response_context"].tolist()
     wanted = flat.get("is_wanted", np.ones(len(response_context), bool)).tolist()
+    known = items_of(kept)
+    missing = [is_wanted and (None, i) not in known for i, is_wanted in enumerate(wanted)]
     model = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
     fuse_lora(model)
     apart = [
         Row(ids["contexts"][number], [response])
         for number, response in zip(response_context, ids["responses"], strict=True)
     ]
+    check_ids(model, [*ids["contexts"], *ids["responses"]])
     check_supported(model, context.device, apart)
 
     def observe(numbers: list[int]) -> Tensor:
         return response_logps(model, build_batch([apart[i] for i in numbers]).to(context.device))
 
-    tokens = choose_places(job.compute, context, model, apart, observe, learning=False)
-    batches = context.share(_wanted_batches(response_context, ids, wanted, tokens))
+    tokens = choose_places(
+        job.compute, context, model, apart, observe, learning=False, chosen=began and began["layout"]
+    )
+    report = context.keep if job.resumable else context.emit
+    if began is None and context.accelerator.is_main_process:
+        report({"event": "began", "layout": context.facts, "threads": torch.get_num_threads()})
+    batches = context.share(_wanted_batches(response_context, ids, missing, tokens))
     passes = 0
     start, start_cpu = time.monotonic(), time.process_time()
     with (
@@ -50,12 +64,13 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
             ]
             logps = response_logps(model, build_batch(rows).to(context.device))
             responses = [i for _, group in batch for i in group]
-            context.emit({"event": "scores", "responses": responses, "logps": logps.double().tolist()})
+            report({"event": "scores", "responses": responses, "logps": logps.double().tolist()})
             advance(len(responses))
             passes += 1
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
     total = torch.tensor(passes, device=context.device)
     return {
+        "results": sum(wanted),
         "forward_passes": int(context.accelerator.reduce(total, "sum")),
         "attention": base_model(model).config._attn_implementation,
         "seconds": seconds,

@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+# What every sealed text begins with.
+SEAL = '{"sha256": "'
+
 
 class DamagedError(ValueError):
     """A file is not what was written; the message says which file and what is wrong with it."""
@@ -13,7 +16,7 @@ class DamagedError(ValueError):
 def seal(content: dict[str, Any]) -> str:
     """Return the text of a file that holds JSON-ready content."""
     body = json.dumps(content)
-    return json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "content": content})
+    return f'{SEAL}{hashlib.sha256(body.encode()).hexdigest()}", "content": {body}}}'
 
 
 def unseal(path: Path) -> dict[str, Any]:
@@ -24,13 +27,27 @@ def unseal(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_bytes().decode()
-        content: dict[str, Any] = json.loads(text)["content"]
     except FileNotFoundError as error:
         raise DamagedError(f"{path.name} is missing") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise DamagedError(f"{path.name} is torn or was altered ({error})") from error
+    return unseal_text(text, path.name)
+
+
+def unseal_text(text: str, name: str) -> dict[str, Any]:
+    """Return the content of a text that :func:`seal` made.
+
+    Args:
+        text: such a text.
+        name: what it is, for the message.
+
+    Raises:
+        DamagedError: a byte of it differs.
+    """
+    try:
+        content: dict[str, Any] = json.loads(text)["content"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"{name} is torn or was altered ({error})") from error
     if seal(content) != text:
-        raise DamagedError(
-            f"{path.name} was altered: its content does not have the SHA-256 that stands in it"
-        )
+        raise DamagedError(f"{name} was altered: its content does not have the SHA-256 that stands in it")
     return content

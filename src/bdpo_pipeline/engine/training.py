@@ -25,6 +25,7 @@ from bdpo_pipeline.engine.measure import Measure
 from bdpo_pipeline.engine.pair_data import load_pairs
 from bdpo_pipeline.engine.sharding import shard
 from bdpo_pipeline.engine.trained import save_trained
+from bdpo_pipeline.engine.vocabulary import check_ids
 from bdpo_pipeline.engine.weights import TrainedWeights
 from bdpo_pipeline.models.adapters import add_lora
 from bdpo_pipeline.models.loading import load_model
@@ -57,6 +58,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     in_step = job.compute.sharding is not None
     if not in_step:
         policy.to(context.device)
+    check_ids(policy, (ids for row in data.rows for ids in (row.context, *row.responses)))
     check_supported(policy, torch.device("cpu") if in_step else context.device, data.rows)
     scorer, held = ResponseScorer(policy), 1.0
     followed = Comprehension.from_dict(job.comprehension) if job.comprehension else None

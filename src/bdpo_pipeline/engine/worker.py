@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.engine.job_folder import read_job, read_order, write_result
-from bdpo_pipeline.engine.jobs import GenerateJob, ScoreJob, TrainJob
+from bdpo_pipeline.engine.jobs import AttackJob, DivergeJob, GenerateJob, RateJob, ScoreJob, TrainJob
 from bdpo_pipeline.engine.made_by import made_by
 from bdpo_pipeline.engine.supervised import die_with_parent
 
@@ -31,7 +31,8 @@ def main(folder: Path) -> None:
     events = EventWriter(folder / f"events-{os.environ.get('RANK', '0')}.jsonl")
     try:
         _check_made_by(folder)
-        context = WorkerContext(folder, start_accelerator(read_job(folder).compute), events.emit)
+        accelerator = start_accelerator(read_job(folder).compute)
+        context = WorkerContext(folder, accelerator, events.emit, events.keep)
         try:
             result = _run(folder, context)
         except StoppedError:
@@ -64,6 +65,18 @@ def _run(folder: Path, context: "WorkerContext") -> dict[str, Any]:
         from bdpo_pipeline.engine.generation import generate
 
         return generate(job, context)
+    if isinstance(job, DivergeJob):
+        from bdpo_pipeline.engine.divergence import diverge
+
+        return diverge(job, context)
+    if isinstance(job, RateJob):
+        from bdpo_pipeline.engine.rating import rate
+
+        return rate(job, context)
+    if isinstance(job, AttackJob):
+        from bdpo_pipeline.engine.attack import attack
+
+        return attack(job, context)
     from bdpo_pipeline.engine.training import train
 
     assert isinstance(job, TrainJob)  # noqa: S101 - narrows the union for the type checker
