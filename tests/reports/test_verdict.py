@@ -50,19 +50,23 @@ def test_an_accuracy_without_a_reference_is_said_to_be_another_quantity() -> Non
 
 @pytest.mark.parametrize(("gained", "lost", "claim"), [(8, 0, "a change"), (3, 1, "no change shown")])
 def test_a_change_is_claimed_only_where_the_test_shows_one(gained: int, lost: int, claim: str) -> None:
-    common = {"prompt_set": "set", "desired": "comply", "judge": "j", "judge_accuracy": float("nan")}
-    common |= {"judge_measured_on": "not measured", "prompts": 30, "low": 0.0, "high": 0.5}
-    base = common | {"model": "base", "refused": lost, "refusal_rate": lost / 30}
-    adapter = common | {"model": "adapter", "refused": gained, "refusal_rate": gained / 30}
+    common = {"prompt_set": "set", "desired": "comply", "judge": "j", "measures": "refusal"}
+    common |= {"judge_accuracy": float("nan"), "judge_measured_on": "not measured"}
+    common |= {"prompts": 30, "low": 0.0, "high": 0.5}
+    base = common | {"model": "base", "positive": lost, "rate": lost / 30}
+    adapter = common | {"model": "adapter", "positive": gained, "rate": gained / 30}
     adapter |= {"gained": gained, "lost": lost, "mcnemar_p": mcnemar_exact(gained, lost)}
     sentence, judges = safety_sentences(pd.DataFrame([base, adapter]))
-    assert f"after: {claim} (+{gained}, \u2212{lost}" in sentence
+    assert f"after by j: {claim} (+{gained}, \u2212{lost}" in sentence
     assert "over-refused" in sentence
     assert "accuracy not measured" in judges
 
 
-def test_the_judge_is_named_with_its_accuracy(run: RunArtifacts) -> None:
-    assert (
-        "refusal_phrases (accuracy 88.7\u00a0%), measured on 900" in safety_sentences(run.safety_metrics)[-1]
-    )
-    assert len(safety_sentences(run.safety_metrics)) == 3 + 1
+def test_the_most_accurate_judge_of_each_kind_speaks_and_is_named(run: RunArtifacts) -> None:
+    *sentences, judges = safety_sentences(run.safety_metrics)
+    assert "refusal_phrases (accuracy 90.5\u00a0%), measured on 804 xstest" in judges
+    assert "safety_classifier (accuracy 85.1\u00a0%), measured on 1642 heldout_responses" in judges
+    assert "rubric" not in judges
+    assert len(sentences) == 2 * 3
+    assert sum("answered safely" in sentence for sentence in sentences) == 3
+    assert sum("over-refused" in sentence for sentence in sentences) == 1

@@ -1,7 +1,7 @@
 """Training prompts that stand in an evaluation set."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from bdpo_pipeline.filters.text import shingle, split_words
 
@@ -56,3 +56,13 @@ class ContaminationIndex:
                     if run in runs:
                         return Hit(runs[run], "overlap")
         return None
+
+
+def index_prompts(rows: Sequence[Mapping[str, Any]], ngram_words: int) -> ContaminationIndex:
+    """Return the index of the prompts and goals of rows of ``evaluation_prompts``; prompts are hit before goals."""
+    texts: dict[str, list[tuple[str, str]]] = {"shared_words": [], "same_prompt": []}
+    for name in ("prompt", "goal"):
+        for row in rows:
+            if row[name]:
+                texts[row["contamination"]].append((row["prompt_id"], row[name]))
+    return ContaminationIndex(texts["shared_words"], ngram_words, texts["same_prompt"])

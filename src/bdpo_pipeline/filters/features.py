@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from bdpo_pipeline.filters.contamination import ContaminationIndex
+from bdpo_pipeline.filters.contamination import index_prompts
 from bdpo_pipeline.filters.lengths import count_tokens
 from bdpo_pipeline.filters.near_duplicates import PERMUTATIONS, sign
 from bdpo_pipeline.filters.parameters import FilteringParameters
@@ -108,14 +108,7 @@ class FeatureReader:
         self._parameters = parameters
         self._seed = seed
         prompts = [row for batch in evaluation_prompts.batches() for row in batch.to_pylist()]
-        texts: dict[str, list[tuple[str, str]]] = {"shared_words": [], "same_prompt": []}
-        for name in ("prompt", "goal"):
-            for row in prompts:
-                if row[name]:
-                    texts[row["contamination"]].append((row["prompt_id"], row[name]))
-        self._contamination = ContaminationIndex(
-            texts["shared_words"], parameters.contamination.ngram_words, texts["same_prompt"]
-        )
+        self._contamination = index_prompts(prompts, parameters.contamination.ngram_words)
         self._prompt_sets = {row["prompt_id"]: row["prompt_set"] for row in prompts}
         self.hits: list[tuple[str, str]] = []
         self._hit_numbers: dict[tuple[str, str], int] = {}

@@ -37,6 +37,9 @@ class SplitShares(ParameterGroup):
     heldout_share: float = Field(
         ge=0, lt=1, description="of prompts that no source declares train or heldout"
     )
+    judges_share: float = Field(
+        0.0, ge=0, lt=1, description="of prompts that are not held out, left to the training of judges"
+    )
 
     @model_validator(mode="after")
     def _leave_training(self) -> Self:

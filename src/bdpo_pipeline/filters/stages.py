@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bdpo_pipeline.filters.duplicates import find_contradictions, find_first_copy
 from bdpo_pipeline.filters.features import PairFeatures
 from bdpo_pipeline.filters.funnel import Funnel
-from bdpo_pipeline.filters.hashing import mix
+from bdpo_pipeline.filters.hashing import mix, to_unit
 from bdpo_pipeline.filters.lengths import LENGTH_REASONS, check_lengths
 from bdpo_pipeline.filters.near_duplicates import find_better_neighbour
 from bdpo_pipeline.filters.parameters import FilteringParameters, SplitSize
@@ -42,6 +42,7 @@ def select(
     rank = mix(features.pair_key, derive_seed(seed, "filtering.sample"))
     funnel = Funnel(len(split))
     _judge_rows(funnel, features, split, hits, parameters)
+    _leave_to_judges(funnel, features, split, parameters, derive_seed(seed, "filtering.judges"))
     _compare_rows(funnel, features, split, rank, parameters)
     _keep_splits_apart(funnel, features, split, parameters)
     sizes = {"train": parameters.train, "validation": parameters.validation, "heldout": parameters.heldout}
@@ -78,6 +79,20 @@ def _judge_rows(
     # Nothing is trained on held-out pairs, so they may be asked, too.
     hit = np.where(split[rows] == HELDOUT, 0, features.contamination[rows])
     funnel.drop("contamination", rows, reason_of_hit[hit], reasons)
+
+
+def _leave_to_judges(
+    funnel: Funnel,
+    features: PairFeatures,
+    split: "NDArray[np.int8]",
+    parameters: FilteringParameters,
+    seed: int,
+) -> None:
+    rows = funnel.rows_in()
+    left = (split[rows] != HELDOUT) & (
+        to_unit(features.prompt_key[rows], seed) < parameters.split.judges_share
+    )
+    funnel.drop("judges", rows, left.astype(int), ["prompt left to the training of judges"])
 
 
 def _compare_rows(

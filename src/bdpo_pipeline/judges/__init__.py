@@ -1,1 +1,1 @@
-"""Who judges a response. A new one: a module with `build(**options)`, an entry under `judging.judges`."""
+"""Who judges a response: kinds of judges, what they share, and how they are measured (docs/judges.md)."""

@@ -1,32 +1,45 @@
-"""Find a judge by its name: the name of a module of this package that defines `build(**options) -> Judge`."""
+"""Judges by configuration: `judging.judges` names each with its kind, a module of this package, and its options."""
 
 from collections.abc import Mapping
 from importlib import import_module
-from pkgutil import iter_modules
+from typing import Any
 
 import bdpo_pipeline.judges as package
 
-from .base import Judge
+from .base import Judge, JudgeOptions, Resources
 
-_NOT_JUDGES = {"base", "registry"}
-
-
-def judge_names() -> list[str]:
-    """Return the names that `build_judge` accepts."""
-    return sorted(module.name for module in iter_modules(package.__path__) if module.name not in _NOT_JUDGES)
+# Each is a module that defines `Options` (a `JudgeOptions`) and `build(options, resources) -> Judge`.
+KINDS = ("refusal_phrases", "refusal_classifier", "safety_classifier", "rubric", "reward_model")
 
 
-def build_judge(name: str, options: Mapping[str, object]) -> Judge:
-    """Return the judge of this name.
+def read_options(configuration: Mapping[str, Any]) -> JudgeOptions:
+    """Return the checked options of a judge; building it is not tried, which may need a model.
 
     Args:
-        name: one of `judge_names()`.
-        options: the judge's own options, as its module documents them.
+        configuration: ``kind`` and options, as they stand in ``judging.judges``.
 
     Raises:
-        ValueError: if there is no such judge, or an option is unknown or out of range.
+        ValueError: there is no such kind, or an option is unknown or out of range.
     """
-    if name not in judge_names():
-        raise ValueError(f"unknown judge {name!r}; the judges are: {', '.join(judge_names())}")
-    judge: Judge = import_module(f"{package.__name__}.{name}").build(**options)
+    options: JudgeOptions = _module(configuration).Options.model_validate(
+        {name: value for name, value in configuration.items() if name != "kind"}
+    )
+    return options
+
+
+def build_judge(configuration: Mapping[str, Any], resources: Resources) -> Judge:
+    """Return the judge that a configuration asks for.
+
+    Raises:
+        ValueError: see :func:`read_options`.
+        JudgeError: it needs something that is not there, such as a model.
+    """
+    judge: Judge = _module(configuration).build(read_options(configuration), resources)
     return judge
+
+
+def _module(configuration: Mapping[str, Any]) -> Any:
+    kind = configuration.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of judge {kind!r}; give `kind`, one of: {', '.join(KINDS)}")
+    return import_module(f"{package.__name__}.{kind}")

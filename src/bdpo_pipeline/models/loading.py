@@ -54,3 +54,33 @@ def load_model(path: str | Path, *, dtype: str, quantisation: str | None = None)
     model.config.use_cache = False
     model.eval()
     return model
+
+
+def load_rating_model(path: str | Path, *, dtype: str) -> "PreTrainedModel":
+    """Return a sequence classifier with one output, such as a reward model, in evaluation mode, on the CPU.
+
+    Args:
+        path: its folder.
+        dtype: name of a torch dtype; weights are cast to it.
+
+    Raises:
+        DamagedModelError: its files cannot be read, or it has another number of outputs.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    with clear_about_damage("reward model", path, "name a sequence classifier with one output"):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            str(path),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+        )
+        if model.config.num_labels != 1:
+            raise ValueError(f"it has {model.config.num_labels} outputs")
+        if report["missing_keys"]:
+            raise ValueError(f"its weights lack {', '.join(sorted(report['missing_keys']))}")
+    rating: PreTrainedModel = model.eval()
+    return rating

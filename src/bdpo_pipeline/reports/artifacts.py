@@ -24,8 +24,10 @@ class RunArtifacts:
     training_execution: dict[str, Any]
     heldout_metrics: DataFrame
     safety_metrics: DataFrame
+    ability_metrics: DataFrame
     generations: DataFrame
     judgements: DataFrame
+    judge_validation: DataFrame
     base_model: dict[str, Any]
     parameters: dict[str, str]
     provenance: dict[str, str]

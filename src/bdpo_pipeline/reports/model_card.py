@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from .ability import ability_sentences, ability_table
 from .artifacts import RunArtifacts
 from .formatting import count, duration, number, size
+from .judge_plots import judges_table
 from .objective_words import describe_objective, relabelling_sentences
 from .tables import Table, files_table, heldout_table, safety_table, sources_table
 from .verdict import headline_slice, heldout_sentences, safety_sentences
@@ -28,7 +30,7 @@ def render_model_card(run: RunArtifacts) -> str:
     )
     environment.filters |= {
         "yaml": json.dumps,
-        "markdown": _markdown,
+        "markdown": markdown_table,
         "cell": _cell,
         "count": count,
         "number": number,
@@ -48,9 +50,12 @@ def render_model_card(run: RunArtifacts) -> str:
         evaluation=[
             *heldout_sentences(run.heldout_metrics, words.reward),
             *safety_sentences(run.safety_metrics),
+            *ability_sentences(run.ability_metrics),
         ],
         heldout=heldout_table(run.heldout_metrics, words.reward),
+        ability=ability_table(run.ability_metrics),
         safety=safety_table(run.safety_metrics),
+        judges=judges_table(run.judge_validation),
         sources=sources_table(run.ingestion_summary),
         files=files_table(run.ingestion_summary),
     )
@@ -67,7 +72,7 @@ def _headline_metric(run: RunArtifacts) -> dict[str, Any]:
     return {"slice": name, "value": round(float(accuracy), 4)}
 
 
-def _markdown(table: Table) -> str:
+def markdown_table(table: Table) -> str:
     """Return a table as GitHub-flavoured Markdown with its caption above."""
     rule = ["---:" if column in table.numeric else "---" for column in range(len(table.header))]
     rows = [[_cell(cell) for cell in row] for row in [table.header, *table.rows]]

@@ -8,14 +8,16 @@ from typing import Any
 
 from markupsafe import Markup
 
+from .ability import ability_sentences, ability_table
 from .accounting import account_for_rows, rows_left
 from .artifacts import RunArtifacts
 from .comprehension_plots import comprehension_plots, comprehension_unit, missing_comprehension
 from .drift_plots import drift_plots
 from .formatting import count, duration, number, percent, percent_interval
+from .judge_plots import confusion_plot, judges_table
 from .objective_words import ObjectiveWords, describe_objective, relabelling_sentences
 from .plots import Plot
-from .result_plots import funnel_plot, heldout_plot, safety_plot
+from .result_plots import ability_plot, funnel_plot, heldout_plot, safety_plot
 from .samples import choose_samples
 from .tables import (
     account_table,
@@ -30,7 +32,14 @@ from .tables import (
     training_table,
 )
 from .training_plots import training_plots
-from .verdict import headline_slice, heldout_sentences, judge_label, safety_sentences
+from .verdict import (
+    headline_slice,
+    heldout_sentences,
+    judge_label,
+    of_headline_judges,
+    outcome,
+    safety_sentences,
+)
 
 
 def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int) -> str:
@@ -60,12 +69,18 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
             verdict=[
                 *heldout_sentences(run.heldout_metrics, words.reward),
                 *safety_sentences(run.safety_metrics),
+                *ability_sentences(run.ability_metrics),
             ],
             heldout={
                 "plot": heldout_plot(run.heldout_metrics),
                 "table": heldout_table(run.heldout_metrics, words.reward),
             },
             safety={"plot": safety_plot(run.safety_metrics), "table": safety_table(run.safety_metrics)},
+            judges={
+                "plot": confusion_plot(run.judge_validation),
+                "table": judges_table(run.judge_validation),
+            },
+            ability={"plot": ability_plot(run.ability_metrics), "table": ability_table(run.ability_metrics)},
             training={
                 "relabelling": relabelling_sentences(run.training_summary),
                 "plots": training_plots(run.training_history, words),
@@ -86,10 +101,10 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
                 pairs_table("Code, packages and machine.", run.provenance),
                 pairs_table("All parameters of the run.", run.parameters),
             ],
-            plotly_js=Markup(_plotly_js()),  # noqa: S704 (ships with the plotly package)
+            plotly_js=Markup(plotly_js()),  # noqa: S704 (ships with the plotly package)
             plots_js=Markup(plots_script),  # noqa: S704 (ships with this package)
             css=Markup(template("report.css")),  # noqa: S704 (ships with this package)
-            script_hashes=[_csp_hash(script) for script in (_plotly_js(), plots_script)],
+            script_hashes=[csp_hash(script) for script in (plotly_js(), plots_script)],
         )
     )
     return page
@@ -141,14 +156,13 @@ def _headlines(run: RunArtifacts, words: ObjectiveWords) -> list[tuple[str, str,
             f"{interval}; {count(row['pairs'])} pairs",
         )
     ]
-    for (prompt_set, desired, judge), rows in run.safety_metrics.groupby(
-        ["prompt_set", "desired", "judge"], sort=False
+    for (prompt_set, desired, measures, judge), rows in of_headline_judges(run.safety_metrics).groupby(
+        ["prompt_set", "desired", "measures", "judge"], sort=False
     ):
         models = rows.set_index("model")
-        label = f"{prompt_set} refused" if desired == "refuse" else f"{prompt_set} over-refused"
-        rates = " \u2192 ".join(
-            percent(models.loc[model, "refusal_rate"], 0) for model in ("base", "adapter")
-        )
+        wanted = " (answer wanted)" if (measures, desired) == ("safety", "comply") else ""
+        label = f"{prompt_set} {outcome(str(measures), str(desired))}{wanted}"
+        rates = " \u2192 ".join(percent(models.loc[model, "rate"], 0) for model in ("base", "adapter"))
         prompts = count(models.loc["base", "prompts"])
         headlines.append((label, rates, f"{prompts} prompts; {judge_label(models.loc['base'], str(judge))}"))
     reference = run.reference_report
@@ -169,12 +183,14 @@ def _plot_json(plot: Plot) -> Markup:
 
 
 @cache
-def _plotly_js() -> str:
+def plotly_js() -> str:
+    """Return Plotly's own script, which stands in the page."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
 
-def _csp_hash(script: str) -> str:
+def csp_hash(script: str) -> str:
+    """Return what a content security policy calls a script that it lets run."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"'sha256-{digest}'"

@@ -8,6 +8,15 @@ from bdpo_pipeline.tables import DataFrame
 from .formatting import count, percent, percent_interval
 from .plots import ADAPTER, BASE, Plot, make_figure, vertical_line
 
+# How the measures of general ability are called.
+MEASURES = {
+    "accuracy": "accuracy",
+    "accuracy_normalised": "accuracy, log-probs per character",
+    "accuracy_lenient": "accuracy, lenient",
+    "nats_per_token": "\u2212log p, nats per token",
+    "kl_nats_per_token": "KL(adapter \u2016 base), nats per token",
+}
+
 
 class _Interval(NamedTuple):
     """Names of the columns of a value and its interval."""
@@ -43,18 +52,15 @@ def heldout_plot(heldout_metrics: DataFrame) -> Plot:
 
 
 def safety_plot(safety_metrics: DataFrame) -> Plot:
-    """Return refusal rates with intervals, base above adapter; see `safety_metrics` in docs/artifacts.md."""
-    several = safety_metrics["judge"].nunique() > 1
+    """Return rates of refusals and of safe responses with intervals, base above adapter; see `safety_metrics` in docs/artifacts.md."""
     labelled = safety_metrics.assign(
         label=[
-            set_label(prompt_set, desired) + (f", {judge}" if several else "")
-            for prompt_set, desired, judge in zip(
-                safety_metrics["prompt_set"], safety_metrics["desired"], safety_metrics["judge"], strict=True
-            )
+            f"{set_label(row['prompt_set'], row['desired'])}, {'refused' if row['measures'] == 'refusal' else 'safe'} by {row['judge']}"
+            for row in safety_metrics.to_dict("records")
         ]
     )
     labels = list(labelled["label"].drop_duplicates())
-    interval = _Interval("refusal_rate", "low", "high")
+    interval = _Interval("rate", "low", "high")
     traces = []
     for model, offset, colour, symbol in (
         ("base", -0.15, BASE, "circle-open"),
@@ -65,10 +71,40 @@ def safety_plot(safety_metrics: DataFrame) -> Plot:
         traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
     return Plot(
         name="refusals",
-        title="Share of prompts refused",
-        explanation="More is better where a refusal is wanted; less is better where an answer is wanted.",
+        title="Prompts refused, and prompts answered safely",
+        explanation="More is better, except of refusals where an answer is wanted.",
         summary="The table below gives every count and interval.",
-        figure=make_figure(traces, "share of prompts refused", "", height=110 + 56 * len(labels))
+        figure=make_figure(traces, "share of prompts", "", height=110 + 56 * len(labels))
+        .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+        .update_yaxes(**_rows(labels)),
+    )
+
+
+def ability_plot(ability_metrics: DataFrame) -> Plot | None:
+    """Return accuracies on general tasks with intervals, base above adapter; None where none was measured."""
+    accuracies = ability_metrics[ability_metrics["measure"].str.startswith("accuracy")]
+    if accuracies.empty:
+        return None
+    named = [
+        measure_label(task, measure)
+        for task, measure in zip(accuracies["task"], accuracies["measure"], strict=True)
+    ]
+    labels = list(dict.fromkeys(named))
+    interval = _Interval("value", "low", "high")
+    traces = []
+    for model, offset, colour, symbol in (
+        ("base", -0.15, BASE, "circle-open"),
+        ("adapter", 0.15, ADAPTER, "circle"),
+    ):
+        rows = accuracies.assign(label=named)[accuracies["model"] == model]
+        places = [labels.index(label) + offset for label in rows["label"]]
+        traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
+    return Plot(
+        name="ability",
+        title="Share of items right",
+        explanation="General tasks, base and adapter on the same items. More is better. What guessing gets differs from task to task.",
+        summary="The table below gives every count and interval.",
+        figure=make_figure(traces, "share of items right", "", height=110 + 48 * len(labels))
         .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
         .update_yaxes(**_rows(labels)),
     )
@@ -104,6 +140,12 @@ def funnel_plot(stages: list[tuple[str, int]]) -> Plot:
         summary=f"From {count(rows[0])} rows to {count(rows[-1])} pairs.",
         figure=figure,
     )
+
+
+def measure_label(task: str, measure: str) -> str:
+    """Return how a task and its measure are called in a plot, such as ``hhh (log-probs per character)``."""
+    words = MEASURES.get(measure, measure).removeprefix("accuracy").lstrip(", ")
+    return f"{task} ({words})" if words else task
 
 
 def set_label(prompt_set: str, desired: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.tables import DataFrame
 
+from .formatting import is_missing
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -47,7 +49,7 @@ def choose_samples(
         per_set: most samples in a group.
         seed: the project's seed; the draw has its own stream.
     """
-    verdicts = judgements.groupby(["prompt_id", "judge"])["refused"].nunique()
+    verdicts = judgements.groupby(["prompt_id", "judge"])["positive"].nunique()
     changed = set(verdicts[verdicts > 1].reset_index()["prompt_id"])
     groups = []
     for prompt_set, rows in generations.groupby("prompt_set", sort=False):
@@ -83,4 +85,11 @@ def _sample(rows: DataFrame, judgements: DataFrame) -> Sample:
 
 def _said(verdict: Mapping[Any, Any]) -> str:
     evidence = f" (\u201c{verdict['evidence']}\u201d)" if verdict["evidence"] else ""
-    return f"{verdict['judge']}: {'refused' if verdict['refused'] else 'not refused'}{evidence}"
+    return f"{verdict['judge']}: {_verdict(verdict)}{evidence}"
+
+
+def _verdict(verdict: Mapping[Any, Any]) -> str:
+    if is_missing(verdict["positive"]):
+        return "no verdict"
+    word = "refused" if verdict["measures"] == "refusal" else "safe"
+    return word if verdict["positive"] else f"not {word}"

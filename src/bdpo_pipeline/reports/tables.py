@@ -21,7 +21,7 @@ from .formatting import (
 )
 from .objective_words import RewardWords
 from .result_plots import set_label
-from .verdict import judge_label
+from .verdict import judge_label, outcome
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,14 @@ def heldout_table(metrics: DataFrame, reward: RewardWords) -> Table:
 
 
 def safety_table(metrics: DataFrame) -> Table:
-    """Return refusals by prompt set and model, the judge named with its accuracy, and the paired change."""
+    """Return refusals and safe responses by prompt set and model, the judge named with its accuracy, and the paired change."""
     rows = [
         [
             set_label(row["prompt_set"], row["desired"]),
             row["model"],
-            f"{count(row['refused'])} of {count(row['prompts'])}",
-            percent(row["refusal_rate"]),
+            outcome(row["measures"], row["desired"]),
+            f"{count(row['positive'])} of {count(row['prompts'])}",
+            percent(row["rate"]),
             percent_interval(row["low"], row["high"]),
             _change(row),
             DASH if is_missing(row["mcnemar_p"]) else f"p\u00a0{p_value(row['mcnemar_p'])}",
@@ -93,7 +94,8 @@ def safety_table(metrics: DataFrame) -> Table:
     header = [
         "Prompts",
         "Model",
-        "Refused",
+        "Counted",
+        "Prompts so judged",
         "Rate",
         "95\u00a0% interval",
         "Change to base",
@@ -103,10 +105,17 @@ def safety_table(metrics: DataFrame) -> Table:
     measured = sorted(set(zip(metrics["judge"], metrics["judge_measured_on"], strict=True)))
     judges = "; ".join(f"{judge}: {on}" for judge, on in measured)
     caption = (
-        "Prompts refused before (base) and after (adapter). Where an answer is wanted, a refusal is over-refusal. "
-        f"The change counts prompts one by one. What the judges' accuracy was measured on: {judges}."
+        "Prompts refused, and prompts answered safely, before (base) and after (adapter). Where an answer is wanted, a refusal is "
+        f"over-refusal. {_without_verdict(metrics)}The change counts prompts one by one. What the judges' accuracy was measured on: "
+        f"{judges}."
     )
-    return Table(caption, header, rows, numeric=frozenset({2, 3, 4, 5, 6}))
+    return Table(caption, header, rows, numeric=frozenset({3, 4, 5, 6, 7}))
+
+
+def _without_verdict(metrics: DataFrame) -> str:
+    left_out = metrics[metrics["model"] == "base"].groupby("judge")["without_verdict"].sum()
+    named = ", ".join(f"{judge} {count(number)}" for judge, number in left_out.items() if number)
+    return f"Prompts left out because a judge gave no verdict: {named}. " if named else ""
 
 
 def sources_table(ingestion_summary: Sequence[Mapping[str, Any]]) -> Table:

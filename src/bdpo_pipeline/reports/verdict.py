@@ -24,25 +24,39 @@ def heldout_sentences(heldout_metrics: DataFrame, reward: RewardWords) -> list[s
 
 
 def safety_sentences(safety_metrics: DataFrame) -> list[str]:
-    """Return one sentence for each prompt set, desired behaviour and judge, then the judges with their accuracy."""
-    several = safety_metrics["judge"].nunique() > 1
+    """Return one sentence for each prompt set, desired behaviour and headline judge, then these judges with their accuracy."""
+    safety_metrics = of_headline_judges(safety_metrics)
     sentences = []
-    for (prompt_set, desired, judge), rows in safety_metrics.groupby(
-        ["prompt_set", "desired", "judge"], sort=False
+    for (prompt_set, desired, measures, judge), rows in safety_metrics.groupby(
+        ["prompt_set", "desired", "measures", "judge"], sort=False
     ):
         models = rows.set_index("model")
         base, adapter = models.loc["base"], models.loc["adapter"]
-        verb = "refused" if desired == "refuse" else "over-refused"
-        by = f" by {judge}" if several else ""
         sentences.append(
             f"Of {count(base['prompts'])} {prompt_set} prompts that {'should not' if desired == 'refuse' else 'should'} be "
-            f"answered, {_rate(base)} were {verb} before and {_rate(adapter)} after{by}: {_change(adapter)}."
+            f"answered, {_rate(base)} were {outcome(str(measures), str(desired))} before and {_rate(adapter)} after by {judge}: "
+            f"{_change(adapter)}."
         )
     judges = safety_metrics.drop_duplicates("judge").to_dict("records")
     named = "; ".join(
         f"{judge_label(row, row['judge'])}, measured on {row['judge_measured_on']}" for row in judges
     )
-    return [*sentences, f"Refusals as judged by {named}."]
+    return [*sentences, f"As judged by {named}."]
+
+
+def of_headline_judges(safety_metrics: DataFrame) -> DataFrame:
+    """Return the rows of the judge of refusals and of the judge of safety with the highest measured accuracy."""
+    judges = safety_metrics.drop_duplicates("judge").sort_values(
+        "judge_accuracy", ascending=False, kind="stable"
+    )
+    return safety_metrics[safety_metrics["judge"].isin(judges.drop_duplicates("measures")["judge"])]
+
+
+def outcome(measures: str, desired: str) -> str:
+    """Return what a positive verdict says of a prompt, such as ``over-refused``."""
+    if measures == "safety":
+        return "answered safely"
+    return "refused" if desired == "refuse" else "over-refused"
 
 
 def headline_slice(heldout_metrics: DataFrame) -> str:
@@ -69,7 +83,7 @@ def _against_half(row: Any) -> str:
 
 
 def _rate(row: Any) -> str:
-    return f"{percent(row['refusal_rate'])} ({percent_interval(row['low'], row['high'])})"
+    return f"{percent(row['rate'])} ({percent_interval(row['low'], row['high'])})"
 
 
 def _change(adapter: Any) -> str:

@@ -1,18 +1,31 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ValidationError
 
+from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.schemas import get_schema
 from bdpo_pipeline.io.tables import StoredTable, TableWriter
+from bdpo_pipeline.io.tensors import StoredTensors
+from bdpo_pipeline.judges.parameters import JudgingParameters
 from bdpo_pipeline.pipelines.evaluation.nodes import judge_generations, measure_heldout, summarise_judgements
-from bdpo_pipeline.pipelines.evaluation.parameters import HeldoutMetricsParameters, JudgingParameters
+from bdpo_pipeline.pipelines.evaluation.parameters import HeldoutMetricsParameters
 from bdpo_pipeline.statistics import wilson_interval
 
 MEASURE = HeldoutMetricsParameters(resamples=200, minimum_category_pairs=3)
-JUDGE = JudgingParameters(judges={"refusal_phrases": {}})
+UNTRAINED = StoredTensors({}, {})
+VALIDATED = pd.DataFrame(
+    {
+        "judge": ["phrases", "phrases"],
+        "measures": "refusal",
+        "label_set": ["jailbreakbench", "xstest"],
+        "how": "no response seen",
+        "responses": [737, 804],
+        "accuracy": [0.8, 0.9],
+    }
+)
 
 
 def make_pairs(
@@ -133,11 +146,18 @@ def make_generations(refusals: dict[str, list[bool]], desired: str = "refuse") -
     )
 
 
+def judge(generations: pd.DataFrame, validation: pd.DataFrame = VALIDATED) -> pd.DataFrame:
+    parameters = JudgingParameters(judges={"phrases": {"kind": "refusal_phrases"}})
+    return judge_generations(
+        generations, validation, UNTRAINED, UNTRAINED, RawFolder(Path()), parameters, compute=None
+    )
+
+
 def test_adapter_is_compared_with_base_prompt_by_prompt() -> None:
     base, adapter = [True] * 2 + [False] * 8, [False] + [True] * 7 + [False] * 2
-    judgements = judge_generations(make_generations({"base": base, "adapter": adapter}), JUDGE)
+    judgements = judge(make_generations({"base": base, "adapter": adapter}))
     metrics = summarise_judgements(judgements).set_index("model")
-    assert dict(metrics["refused"]) == {"base": 2, "adapter": 7}
+    assert dict(metrics["positive"]) == {"base": 2, "adapter": 7}
     assert (metrics.loc["adapter", "gained"], metrics.loc["adapter", "lost"]) == (6, 1)
     assert metrics.loc["adapter", "mcnemar_p"] == pytest.approx(2 * (1 + 7) / 2**7)
     assert pd.isna(metrics.loc["base", "mcnemar_p"])
@@ -145,17 +165,29 @@ def test_adapter_is_compared_with_base_prompt_by_prompt() -> None:
     assert metrics.loc["adapter", "low"] == pytest.approx(wilson_interval(7, 10).low)
 
 
-def test_judge_and_its_accuracy_stand_beside_every_score() -> None:
-    judgements = judge_generations(make_generations({"base": [True], "adapter": [False]}), JUDGE)
+def test_judge_and_its_measured_accuracy_stand_beside_every_score() -> None:
+    generations = make_generations({"base": [True], "adapter": [False]})
+    judgements = judge(generations)
     assert set(judgements["evidence"]) == {"i cannot", ""}
     metrics = summarise_judgements(judgements)
-    assert (metrics["judge"] == "refusal_phrases").all()
-    assert metrics["judge_accuracy"].between(0.5, 1).all()
-    assert metrics["judge_measured_on"].str.contains("XSTest").all()
-    other = JudgingParameters(judges={"refusal_phrases": {"first_characters": 40}})
-    changed = summarise_judgements(judge_generations(make_generations({"base": [True]}), other))
-    assert changed["judge_accuracy"].isna().all()
-    assert (changed["judge_measured_on"] == "not measured").all()
+    assert (metrics["judge"] == "phrases").all()
+    assert (metrics["measures"] == "refusal").all()
+    assert (metrics["judge_accuracy"] == 0.9).all()
+    assert (metrics["judge_measured_on"] == "804 xstest, no response seen").all()
+    unmeasured = summarise_judgements(judge(generations, VALIDATED.iloc[:0]))
+    assert unmeasured["judge_accuracy"].isna().all()
+    assert (unmeasured["judge_measured_on"] == "not measured").all()
+
+
+def test_a_prompt_without_a_verdict_on_one_model_counts_for_neither() -> None:
+    judgements = judge(make_generations({"base": [True, True, False], "adapter": [True, False, False]}))
+    missing = (judgements["model"] == "adapter") & (judgements["prompt_id"] == "set/0001")
+    judgements.loc[missing, "positive"] = pd.NA
+    metrics = summarise_judgements(judgements).set_index("model")
+    assert dict(metrics["prompts"]) == {"base": 2, "adapter": 2}
+    assert dict(metrics["positive"]) == {"base": 1, "adapter": 1}
+    assert dict(metrics["without_verdict"]) == {"base": 1, "adapter": 1}
+    assert (metrics.loc["adapter", "gained"], metrics.loc["adapter", "lost"]) == (0, 0)
 
 
 def test_sets_and_desired_behaviour_are_kept_apart() -> None:
@@ -163,9 +195,8 @@ def test_sets_and_desired_behaviour_are_kept_apart() -> None:
     harmless = make_generations({"base": [False], "adapter": [True]}, desired="comply").assign(
         prompt_set="xstest"
     )
-    judgements = judge_generations(pd.concat([harmful, harmless]), JUDGE)
-    metrics = summarise_judgements(judgements)
-    rates = {(row.prompt_set, row.desired, row.model): row.refusal_rate for row in metrics.itertuples()}
+    metrics = summarise_judgements(judge(pd.concat([harmful, harmless])))
+    rates = {(row.prompt_set, row.desired, row.model): row.rate for row in metrics.itertuples()}
     assert rates == {
         ("set", "refuse", "base"): 0.5,
         ("set", "refuse", "adapter"): 1.0,
@@ -175,17 +206,10 @@ def test_sets_and_desired_behaviour_are_kept_apart() -> None:
 
 
 def test_unequal_prompts_are_refused() -> None:
-    judgements = judge_generations(make_generations({"base": [True, True], "adapter": [True]}), JUDGE)
+    judgements = judge(make_generations({"base": [True, True], "adapter": [True]}))
     with pytest.raises(ValueError, match=r"did not answer the same prompts.*set/0001"):
         summarise_judgements(judgements)
     with pytest.raises(ValueError, match="all of base"):
         summarise_judgements(judgements[judgements["model"] == "adapter"])
     with pytest.raises(ValueError, match="judged twice"):
         summarise_judgements(pd.concat([judgements, judgements]))
-
-
-def test_an_unknown_judge_or_option_stops_before_anything_runs() -> None:
-    with pytest.raises(ValidationError, match=r"unknown judge 'oracle'; the judges are: .*refusal_phrases"):
-        JudgingParameters(judges={"oracle": {}})
-    with pytest.raises(ValidationError, match="first_charcters"):
-        JudgingParameters(judges={"refusal_phrases": {"first_charcters": 10}})

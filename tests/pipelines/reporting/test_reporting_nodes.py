@@ -53,8 +53,10 @@ def test_secrets_among_parameters_are_masked(catalog: Any) -> None:
         "training_execution",
         "heldout_metrics",
         "safety_metrics",
+        "ability_metrics",
         "generations",
         "judgements",
+        "judge_validation",
         "base_model",
     ]
     parameters = {"seed": 1, "hub": {"token": "hf_abc"}, "objective": {"options": {"beta": 0.1}}}

@@ -1,5 +1,5 @@
 """The adapter on what it never saw: held-out pairs and safety prompts."""
 
-from .pipeline import create_pipeline
+from .pipeline import create_judging_pipeline, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_judging_pipeline", "create_pipeline"]

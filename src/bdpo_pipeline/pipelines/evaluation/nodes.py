@@ -9,14 +9,18 @@ from typing import Any
 from bdpo_pipeline import alignment
 from bdpo_pipeline.benchmarks.choice import choose_prompts
 from bdpo_pipeline.compute import ComputeParameters
+from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.tables import StoredTable
-from bdpo_pipeline.judges.registry import build_judge
+from bdpo_pipeline.io.tensors import StoredTensors
+from bdpo_pipeline.judges.base import Resources
+from bdpo_pipeline.judges.parameters import JudgingParameters
+from bdpo_pipeline.judges.validation import measured_accuracy
 from bdpo_pipeline.objective_parameters import ObjectiveParameters
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import clustered_mean, clustered_proportion, mcnemar_exact, wilson_interval
 from bdpo_pipeline.tables import DataFrame
 
-from .parameters import GenerationParameters, HeldoutMetricsParameters, JudgingParameters
+from .parameters import GenerationParameters, HeldoutMetricsParameters
 
 logger = logging.getLogger(__name__)
 
@@ -117,45 +121,63 @@ def measure_heldout(
     return pd.DataFrame(rows)
 
 
-def judge_generations(generations: DataFrame, parameters: JudgingParameters) -> DataFrame:
-    """Let every judge say which responses refuse.
+def judge_generations(
+    generations: DataFrame,
+    judge_validation: DataFrame,
+    refusal_classifier: StoredTensors,
+    safety_classifier: StoredTensors,
+    raw_data: RawFolder,
+    parameters: JudgingParameters,
+    compute: ComputeParameters,
+) -> DataFrame:
+    """Let every judge give its verdict on every response.
 
     Args:
-        generations: `generations` as in docs/artifacts.md.
+        generations: `generations` as in docs/artifacts.md, and likewise the next.
+        judge_validation: what each judge's accuracy was found to be.
+        refusal_classifier: trained by the pipeline `judges`, and likewise the next.
+        safety_classifier: without arrays where no judge needs it.
+        raw_data: where rubrics lie.
         parameters: the judges.
+        compute: where and how models that judge compute.
 
     Returns:
-        `judgements` as in docs/artifacts.md, one row for each generation and judge.
+        `judgements` as in docs/artifacts.md, one row for each generation and judge. ``positive`` is null where a judge gave no verdict.
     """
     import pandas as pd
 
+    classifiers = {"refusal_classifier": refusal_classifier, "safety_classifier": safety_classifier}
+    judges = parameters.build(Resources(classifiers, raw_data, compute))
     tables = []
-    for name, options in parameters.judges.items():
-        judge = build_judge(name, options)
+    for name, judge in judges.items():
         verdicts = judge.judge(list(generations["prompt"]), list(generations["response"]))
-        accuracy = judge.accuracy
-        table = generations[["prompt_id", "prompt_set", "desired", "model"]].copy()
-        table["judge"] = judge.name
-        table["judge_accuracy"] = accuracy.value if accuracy else float("nan")
-        table["judge_measured_on"] = (
-            f"{accuracy.responses} {accuracy.against}" if accuracy else "not measured"
+        accuracy, measured_on = measured_accuracy(judge_validation, name)
+        table = generations[["prompt_id", "prompt_set", "desired", "model"]].assign(
+            judge=name,
+            measures=judge.measures,
+            positive=pd.array([verdict.positive for verdict in verdicts], dtype="boolean"),
+            score=pd.array([verdict.score for verdict in verdicts], dtype="float64"),
+            judge_accuracy=accuracy,
+            judge_measured_on=measured_on,
+            evidence=[verdict.evidence for verdict in verdicts],
         )
-        table["refused"] = [verdict.refused for verdict in verdicts]
-        table["evidence"] = [verdict.evidence for verdict in verdicts]
+        without = int(table["positive"].isna().sum())
+        if without:
+            logger.warning("%s gave no verdict on %d of %d responses", name, without, len(table))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
 def summarise_judgements(judgements: DataFrame) -> DataFrame:
-    """Count refusals by prompt set, desired behaviour, model and judge; compare adapter and base in pairs.
+    """Count positive verdicts by prompt set, desired behaviour, model and judge; compare adapter and base in pairs.
 
     Args:
         judgements: `judgements` as in docs/artifacts.md.
 
     Returns:
-        `safety_metrics` as in docs/artifacts.md. A high rate is good where `desired` is `refuse`; where it is
-        `comply` the rate is over-refusal. `gained` counts the prompts that only the adapter refuses,
-        `lost` those that only the base refuses.
+        `safety_metrics` as in docs/artifacts.md. A high rate is good, except of refusals where `desired` is `comply`: over-refusal.
+        `gained` counts the prompts on which only the adapter is judged positive, `lost` those on which only the base is. A prompt on
+        which a judge gave no verdict on one of the models counts in `without_verdict` alone.
 
     Raises:
         ValueError: if base and adapter did not answer the same prompts, or one answered a prompt twice.
@@ -163,36 +185,39 @@ def summarise_judgements(judgements: DataFrame) -> DataFrame:
     import pandas as pd
 
     rows = []
-    keys = ["prompt_set", "desired", "judge", "judge_accuracy", "judge_measured_on"]
+    keys = ["prompt_set", "desired", "judge", "measures", "judge_accuracy", "judge_measured_on"]
     for values, group in judgements.groupby(keys, sort=False, dropna=False):
-        refused = _refused_by_model(group)
-        for model in refused.columns:
-            count = int(refused[model].sum())
-            rate = wilson_interval(count, len(refused))
+        everything = _positive_by_model(group)
+        positive = everything.dropna().astype(bool)
+        for model in positive.columns:
+            count = int(positive[model].sum())
+            rate = wilson_interval(count, len(positive))
             row = dict(zip(keys, values, strict=True)) | {
                 "model": model,
-                "prompts": len(refused),
-                "refused": count,
-                "refusal_rate": rate.value,
+                "prompts": len(positive),
+                "positive": count,
+                "rate": rate.value,
                 "low": rate.low,
                 "high": rate.high,
+                "without_verdict": len(everything) - len(positive),
             }
             if model != "base":
-                gained = int((refused[model] & ~refused["base"]).sum())
-                lost = int((~refused[model] & refused["base"]).sum())
+                gained = int((positive[model] & ~positive["base"]).sum())
+                lost = int((~positive[model] & positive["base"]).sum())
                 row |= {"gained": gained, "lost": lost, "mcnemar_p": mcnemar_exact(gained, lost)}
             rows.append(row)
-    columns = [
-        "prompt_set",
-        "desired",
-        "model",
-        "judge",
-        "judge_accuracy",
-        "judge_measured_on",
+    columns = ["prompt_set", "desired", "model", "judge", "measures", "judge_accuracy", "judge_measured_on"]
+    columns += [
         "prompts",
-        "refused",
+        "positive",
+        "rate",
+        "low",
+        "high",
+        "gained",
+        "lost",
+        "mcnemar_p",
+        "without_verdict",
     ]
-    columns += ["refusal_rate", "low", "high", "gained", "lost", "mcnemar_p"]
     table = pd.DataFrame(rows, columns=columns)
     return table.astype({"gained": "Int64", "lost": "Int64"})
 
@@ -236,20 +261,20 @@ def _measure_slice(
     }
 
 
-def _refused_by_model(group: DataFrame) -> DataFrame:
-    """Return one row a prompt and one true-or-false column a model, base first."""
+def _positive_by_model(group: DataFrame) -> DataFrame:
+    """Return one row a prompt and one column a model, base first; missing where the judge gave no verdict."""
     where = f"prompt set {group['prompt_set'].iloc[0]!r}"
     if group.duplicated(["prompt_id", "model"]).any():
         twice = group.loc[group.duplicated(["prompt_id", "model"]), "prompt_id"].iloc[0]
         raise ValueError(
             f"{where}: prompt {twice!r} was judged twice for one model; give each prompt one response a model"
         )
-    refused = group.pivot(index="prompt_id", columns="model", values="refused")
-    if "base" not in refused.columns or refused.isna().any().any():
-        missing = refused.index[refused.isna().any(axis=1)].tolist()[:3] or "all of base"
+    answered = group.assign(answered=True).pivot(index="prompt_id", columns="model", values="answered")
+    if "base" not in answered.columns or answered.isna().any().any():
+        missing = answered.index[answered.isna().any(axis=1)].tolist()[:3] or "all of base"
         raise ValueError(
             f"{where}: the models did not answer the same prompts (missing: {missing}); "
             "generate for base and adapter alike"
         )
-    others = [model for model in refused.columns if model != "base"]
-    return refused[["base", *others]].astype(bool)
+    positive = group.pivot(index="prompt_id", columns="model", values="positive")
+    return positive[["base", *(model for model in positive.columns if model != "base")]]

@@ -1,11 +1,8 @@
 """Typed parameters of the evaluation."""
 
-from typing import Any
-
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from bdpo_pipeline.endpoints import EndpointParameters
-from bdpo_pipeline.judges.registry import build_judge
 from bdpo_pipeline.parameters import ParameterGroup
 
 
@@ -23,18 +20,3 @@ class GenerationParameters(ParameterGroup):
     max_new_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     endpoint: EndpointParameters | None = Field(description="a server that answers in place of a worker")
-
-
-class JudgingParameters(ParameterGroup):
-    """Who judges the generations."""
-
-    judges: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="judges by name, each with its options ({} for its defaults)"
-    )
-
-    @field_validator("judges")
-    @classmethod
-    def _can_be_built(cls, judges: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name, options in judges.items():
-            build_judge(name, options)
-        return judges

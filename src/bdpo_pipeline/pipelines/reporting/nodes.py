@@ -1,15 +1,12 @@
 """Nodes of the reporting: gather what a run made, render it."""
 
-from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline.lineage.environment import KEY_PACKAGES, git_state, machine
 from bdpo_pipeline.lineage.parameter_names import flatten
 from bdpo_pipeline.reports.artifacts import RunArtifacts
 from bdpo_pipeline.reports.model_card import render_model_card
 from bdpo_pipeline.reports.page import render_report
+from bdpo_pipeline.reports.provenance import provenance
 from bdpo_pipeline.tables import DataFrame
 
 from .parameters import ReportingParameters
@@ -27,8 +24,10 @@ def gather_artifacts(
     training_execution: dict[str, Any],
     heldout_metrics: DataFrame,
     safety_metrics: DataFrame,
+    ability_metrics: DataFrame,
     generations: DataFrame,
     judgements: DataFrame,
+    judge_validation: DataFrame,
     base_model: dict[str, Any],
     parameters: dict[str, Any],
 ) -> RunArtifacts:
@@ -46,11 +45,13 @@ def gather_artifacts(
         training_execution=training_execution,
         heldout_metrics=heldout_metrics,
         safety_metrics=safety_metrics,
+        ability_metrics=ability_metrics,
         generations=generations,
         judgements=judgements,
+        judge_validation=judge_validation,
         base_model=base_model,
         parameters=dict(flat),
-        provenance=_provenance(),
+        provenance=provenance(),
     )
 
 
@@ -62,17 +63,3 @@ def write_report(run: RunArtifacts, parameters: ReportingParameters, seed: int) 
 def write_model_card(run: RunArtifacts) -> str:
     """Return the model card as Markdown."""
     return render_model_card(run)
-
-
-def _provenance() -> dict[str, str]:
-    state = git_state(Path(__file__).parent)
-    if state is None:
-        commit = "not a git checkout"
-    else:
-        commit = f"{state.commit} ({state.branch}{', with uncommitted changes' if state.dirty else ''})"
-    return {
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "git commit": commit,
-        **{package: metadata.version(package) for package in KEY_PACKAGES},
-        **machine(),
-    }

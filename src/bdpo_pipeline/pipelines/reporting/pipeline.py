@@ -16,8 +16,10 @@ _GATHERED = [
     "training_execution",
     "heldout_metrics",
     "safety_metrics",
+    "ability_metrics",
     "generations",
     "judgements",
+    "judge_validation",
     "base_model",
     "parameters",
 ]

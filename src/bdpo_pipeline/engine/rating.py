@@ -1,0 +1,46 @@
+"""The rating task: what a sequence classifier with one output, such as a reward model, says of each text."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from bdpo_pipeline.engine.budget import ENOUGH_PLACES
+from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.jobs import RateJob
+from bdpo_pipeline.models.loading import load_rating_model, load_tokenizer
+
+
+def rate(job: RateJob, context: WorkerContext) -> dict[str, Any]:
+    """Rate every text and report each batch as a ``ratings`` event: numbers of texts, and the outputs as floats."""
+    texts = context.load_tokens()[0]["texts"]
+    model: Any = load_rating_model(job.model, dtype=job.compute.dtype)
+    model.to(context.device)
+    # Padding stands on the right, where no place before it sees it, and the model finds each text's last place by this token.
+    model.config.pad_token_id = padding = load_tokenizer(job.model).pad_token_id
+    mine = context.share(sorted(range(len(texts)), key=lambda i: (len(texts[i]), i)))
+    places = job.compute.tokens_per_batch or ENOUGH_PLACES[context.device.type]
+    with torch.inference_mode(), context.progress("rate", len(mine)) as advance:
+        for numbers in _batches(mine, [len(ids) for ids in texts], places):
+            longest = max(len(texts[i]) for i in numbers)
+            ids = torch.full((len(numbers), longest), padding)
+            mask = torch.zeros_like(ids)
+            for row, number in enumerate(numbers):
+                ids[row, : len(texts[number])] = torch.tensor(texts[number])
+                mask[row, : len(texts[number])] = 1
+            outputs = model(input_ids=ids.to(context.device), attention_mask=mask.to(context.device)).logits
+            context.emit({"event": "ratings", "texts": numbers, "ratings": outputs[:, 0].double().tolist()})
+            advance(len(numbers))
+    return {}
+
+
+def _batches(numbers: list[int], lengths: list[int], places: int) -> Iterator[list[int]]:
+    """Yield the numbers in portions of at most so many places, padding included, or one text that is longer; they come sorted."""
+    batch: list[int] = []
+    for number in numbers:
+        if batch and (len(batch) + 1) * lengths[number] > places:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch

@@ -1,0 +1,48 @@
+"""The `judging` parameter group, shared by the pipelines that judge and that measure judges."""
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from bdpo_pipeline.parameters import ParameterGroup
+
+from .base import Judge, JudgeOptions, Resources
+from .registry import build_judge, read_options
+
+
+class JudgingParameters(ParameterGroup):
+    """Who judges responses."""
+
+    judges: dict[str, dict[str, Any] | None] = Field(
+        description="judges by your name for each: its kind and options, or null to leave out one that conf/base names"
+    )
+
+    @field_validator("judges")
+    @classmethod
+    def _can_be_used(cls, judges: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
+        for name, configuration in judges.items():
+            if configuration is not None:
+                try:
+                    read_options(configuration)
+                except ValueError as error:
+                    raise ValueError(f"judge {name!r}: {error}") from error
+        if not any(judges.values()):
+            raise ValueError("no judge is left; name at least one")
+        return judges
+
+    @property
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        """Kind and options of each judge that is used."""
+        return {name: found for name, found in self.judges.items() if found is not None}
+
+    def options(self) -> dict[str, JudgeOptions]:
+        """Return the checked options of each judge."""
+        return {name: read_options(found) for name, found in self.configurations.items()}
+
+    def build(self, resources: Resources) -> dict[str, Judge]:
+        """Return the judges by name, in their order.
+
+        Raises:
+            JudgeError: one needs something that is not there.
+        """
+        return {name: build_judge(found, resources) for name, found in self.configurations.items()}
