@@ -6,6 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bdpo_pipeline.reports.study_words import StudyTables
+from bdpo_pipeline.study.comparison import compare, compare_categories
+from bdpo_pipeline.study.imbalance import measure_imbalance
+from bdpo_pipeline.study.overfitting import measure_overfitting
+from bdpo_pipeline.study.rewards import reward_kinds
+from bdpo_pipeline.study.subsets import compare_subsets
+
 SETS = {"strongreject": ("refuse", 60), "xstest_safe": ("comply", 40)}
 JUDGES = {"refusal_phrases": ("refusal", 0.874), "response_safety": ("safety", 0.91)}
 
@@ -20,13 +27,18 @@ def outcomes(
 
 
 def make_judgements(
-    rng: np.random.Generator, shifts: Mapping[str, float], seeds: int = 2, spread: float = 0.0
+    rng: np.random.Generator,
+    shifts: Mapping[str, float],
+    seeds: int = 2,
+    spread: float = 0.0,
+    sets: Mapping[str, tuple[str, int]] = SETS,
+    judges: Mapping[str, tuple[str, float]] = JUDGES,
 ) -> pd.DataFrame:
     """`study_judgements` where an arm's answers are positive by its shift in logits more often; ``base`` has seed 0."""
     parts = []
-    for prompt_set, (desired, number) in SETS.items():
+    for prompt_set, (desired, number) in sets.items():
         ids = [f"{prompt_set}/{place:04}" for place in range(1, number + 1)]
-        for judge, (measures, accuracy) in JUDGES.items():
+        for judge, (measures, accuracy) in judges.items():
             prompts = rng.normal(0, 1.5, number)
             for arm, shift in shifts.items():
                 trained = 1 if arm == "base" else seeds
@@ -56,16 +68,17 @@ def make_judgements(
 def make_ability(
     rng: np.random.Generator, shifts: Mapping[str, float], seeds: int = 2, items: int = 50
 ) -> pd.DataFrame:
-    """`study_ability`: accuracy on ``hhh``, nats a token on ``helpful_nll``, KL to the base model on ``kl``."""
+    """`study_ability`: accuracy on ``hhh``; nats a token of ``helpful`` responses and, of trained arms, KL to the base model there."""
     parts = []
     prompts, length = rng.normal(0, 1.5, items), rng.normal(2, 0.3, items)
     for arm, shift in shifts.items():
         for place in range(1 if arm == "base" else seeds):
             tasks = {
                 ("hhh", "accuracy"): outcomes(rng, prompts, shift, 1, 0.0)[:, 0].astype(float),
-                ("helpful_nll", "nats_per_token"): length + rng.normal(0.05, 0.02, items),
-                ("kl", "nats_per_token"): np.zeros(items) if arm == "base" else rng.gamma(2, 0.05, items),
+                ("helpful", "nats_per_token"): length + rng.normal(0.05, 0.02, items),
             }
+            if arm != "base":
+                tasks["helpful", "kl_nats_per_token"] = rng.gamma(2, 0.05, items)
             for (task, measure), scores in tasks.items():
                 parts.append(
                     pd.DataFrame(
@@ -74,6 +87,7 @@ def make_ability(
                             "seed": 0 if arm == "base" else place + 1,
                             "task": task,
                             "item_id": [f"{task}/{number:04}" for number in range(items)],
+                            "prompt_key": [f"{task} {number // 2}" for number in range(items)],
                             "measure": measure,
                             "score": scores,
                         }
@@ -150,3 +164,30 @@ def make_trials(rng: np.random.Generator, objectives: Mapping[str, str]) -> pd.D
                 }
             )
     return pd.DataFrame(rows)
+
+
+def make_study(rng: np.random.Generator) -> StudyTables:
+    """All conclusions of a study in which ``bdpo`` is far safer than ``dpo`` and overfits most."""
+    shifts = {"base": 0.0, "dpo": 0.5, "bdpo": 2.5, "simpo": 0.5, "balanced_half": 0.5}
+    objectives = {"dpo": "dpo", "bdpo": "bdpo", "simpo": "simpo", "balanced_half": "bdpo"}
+    trials = make_trials(rng, objectives)
+    judged = make_judgements(rng, shifts, seeds=3)
+    ability = make_ability(rng, dict.fromkeys(shifts, 0.0), seeds=3)
+    scores = make_scores(rng, {"dpo": 0.1, "bdpo": 0.28, "simpo": 0.1, "balanced_half": 0.1}, seeds=3)
+    asked = {"seed": 1, "resamples": 1000}
+    rewards = reward_kinds(trials)
+    return StudyTables(
+        trials,
+        compare(judged, ability, scores, baseline="dpo", rewards=rewards, **asked),
+        compare_categories(judged, baseline="dpo", **asked),
+        measure_overfitting(scores, baseline="dpo", rewards=rewards, **asked),
+        measure_imbalance(scores, bins=4, **asked),
+        compare_subsets(
+            judged,
+            ability,
+            scores,
+            subsets={"balanced": "balanced_half", "imbalanced": "bdpo", "random": None},
+            rewards=rewards,
+            **asked,
+        ),
+    )

@@ -39,13 +39,13 @@ def test_the_gap_is_training_less_heldout_accuracy(study: Tables) -> None:
 def test_a_gap_that_is_not_there_is_within_its_interval() -> None:
     rng = np.random.default_rng(3)
     inside = 0
-    for number in range(100):
-        scores = make_scores(rng, {"dpo": 0.0}, seeds=1)
-        table = measure_overfitting(scores, baseline="dpo", seed=number, resamples=400, rewards={})
-        row = table[(table["pairs"] == "all pairs") & table["seed"].isna()].iloc[0]
+    for number in range(60):
+        scores = make_scores(rng, {"dpo": 0.0}, seeds=1).assign(one_safe=True)
+        table = measure_overfitting(scores, baseline="dpo", seed=number, resamples=300, rewards={})
+        row = table[table["seed"].isna()].iloc[0]
         inside += row["gap_low"] <= 0 <= row["gap_high"]
-    # Three standard errors of 95 % in 100 studies are 6.5 points.
-    assert inside >= 88
+    # Three standard errors of 95 % in 60 studies are 8.4 points.
+    assert inside >= 52
 
 
 def test_arms_of_other_training_pairs_have_gaps_and_no_difference(study: Tables) -> None:
@@ -114,6 +114,11 @@ def test_subsets_are_compared_two_by_two(study: Tables) -> None:
         absent["note"].str.startswith("any has no").sum()
         == 2 * absent["on"].groupby([absent["measure"], absent["on"], absent["judge"].fillna("")]).ngroups
     )
+
+
+def test_no_subsets_are_no_rows(study: Tables) -> None:
+    nothing = dict.fromkeys(("balanced", "imbalanced", "random"))
+    assert compare_subsets(*study, subsets=nothing, seed=1, resamples=1000, rewards={}).empty
 
 
 def test_rewards_follow_from_the_objectives() -> None:

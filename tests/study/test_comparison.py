@@ -11,7 +11,7 @@ from bdpo_pipeline.study.measures import StudyTablesError
 from ..study_tables import make_judgements
 from .conftest import REWARDS, Tables
 
-NOTHING = pd.DataFrame(columns=["arm", "seed", "task", "item_id", "measure", "score"])
+NOTHING = pd.DataFrame(columns=["arm", "seed", "task", "item_id", "prompt_key", "measure", "score"])
 NO_SCORES = pd.DataFrame(
     columns=["arm", "seed", "split", "pair_id", "prompt_key", "correct", "one_safe", "imbalance"]
 )
@@ -82,10 +82,8 @@ def test_every_arm_stands_on_every_measure(comparison: pd.DataFrame) -> None:
     sizes = comparison.groupby(["measure", "on", "desired", "judge"], dropna=False).size()
     assert set(sizes) == {4}
     assert list(comparison["arm"].iloc[:4]) == ["base", "dpo", "bdpo", "simpo"]
-    assert (
-        row_of(comparison, on="kl", arm="base")["note"]
-        == "not compared: the distance of base from itself is 0"
-    )
+    distance = row_of(comparison, measure="kl nats per token", arm="base")
+    assert (distance["note"], distance["better"]) == ("base has no kl nats per token on helpful", "lower")
 
 
 def test_what_does_not_compare_says_why(comparison: pd.DataFrame) -> None:
@@ -127,6 +125,11 @@ def test_arms_that_answered_other_prompts_are_an_error(study: Tables) -> None:
         compared(Tables(judged.iloc[:0], NOTHING, NO_SCORES))
 
 
+def test_items_of_one_prompt_count_together(comparison: pd.DataFrame) -> None:
+    row = row_of(comparison, on="hhh", arm="dpo")
+    assert (row["items"], row["prompts"]) == (50, 25)
+
+
 def test_the_order_of_rows_does_not_matter(study: Tables, comparison: pd.DataFrame) -> None:
     shuffled = Tables(*(table.sample(frac=1, random_state=3, ignore_index=True) for table in study))
     pd.testing.assert_frame_equal(compared(shuffled), comparison)
@@ -149,13 +152,14 @@ def test_categories_add_up_to_their_set(study: Tables, comparison: pd.DataFrame)
 
 
 def test_equal_arms_are_rarely_told_apart_within_a_family() -> None:
-    # Four arms alike in 120 studies of one measure: the share of studies with any claim. Three standard errors of 5 % are 6 points.
+    # Four arms alike in 60 studies of one measure: how many have any claim. With 5 % each, more than 8 have in 3 of 1,000 cases.
     rng = np.random.default_rng(1)
     claimed = 0
     arms = dict.fromkeys(["dpo", "a", "b", "c"], 0.0)
-    for number in range(120):
-        judged = make_judgements(rng, arms, seeds=3, spread=0.15)
-        one = judged[(judged["prompt_set"] == "strongreject") & (judged["measures"] == "safety")]
+    for number in range(60):
+        one = make_judgements(
+            rng, arms, 3, 0.15, {"one": ("refuse", 60)}, {"response_safety": ("safety", 0.9)}
+        )
         table = compare(one, NOTHING, NO_SCORES, baseline="dpo", seed=number, resamples=1000, rewards={})
         claimed += bool((table["p_holm"] < 0.05).any())
-    assert claimed / 120 <= 0.11
+    assert claimed <= 8

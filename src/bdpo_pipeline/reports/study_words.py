@@ -10,7 +10,7 @@ from .formatting import count, is_missing, number, number_interval, p_value, per
 
 LEVEL = 0.05
 # Measures that are shares of prompts or pairs; the others are nats a token.
-_SHARES = {"safe responses", "refusals", "over-refusals", "accuracy", "preference accuracy"}
+_SHARES = ("safe responses", "refusals", "over-refusals", "accuracy", "preference accuracy")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def measure_label(row: Any) -> str:
 
 def is_share(measure: str) -> bool:
     """Return whether a measure is a share of prompts or pairs."""
-    return measure in _SHARES
+    return measure.startswith(_SHARES)
 
 
 def value_text(row: Any) -> str:

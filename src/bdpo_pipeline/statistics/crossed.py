@@ -243,7 +243,7 @@ def _widened(
 def _p_value(interval: Callable[[float], tuple[float, float]], least: float) -> float:
     """Return the least level, not below ``least``, at which the interval does not hold 0."""
     most = 1.0
-    for _ in range(40):
+    for _ in range(25):
         middle = (least * most) ** 0.5
         low, high = interval(middle / 2)
         if low <= 0 <= high:

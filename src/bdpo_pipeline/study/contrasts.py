@@ -113,8 +113,6 @@ def _pair(
     if measure.name == HELDOUT and rewards.get(first) != rewards.get(second):
         kinds = " and ".join(f"{arm}: {rewards.get(arm, 'unknown')}" for arm in contrast)
         return None, f"not compared: rewards of different kinds ({kinds})"
-    if BASE in contrast and measure.on == "kl":
-        return None, f"not compared: the distance of {BASE} from itself is 0"
     one, two = measure.tables[first], measure.tables[second]
     if BASE in contrast:
         # It is not trained, so it has one set of answers, which every seed of the other arm is compared with.

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-# What each kind of measurement is called, and which direction is better.
+# What is judged, how it is called, and which direction is better.
 _JUDGED = {
     ("safety", "refuse"): ("safe responses", "higher"),
     ("safety", "comply"): ("safe responses", "higher"),
     ("refusal", "refuse"): ("refusals", "higher"),
     ("refusal", "comply"): ("over-refusals", "lower"),
 }
-_ABILITY = {"accuracy": "higher", "nats_per_token": "lower"}
+# The same of general ability, by the first word of the measure.
+_ABILITY = {"accuracy": "higher", "nats": "lower", "kl": "lower"}
 HELDOUT = "preference accuracy"
 ALL_PAIRS, ONE_SAFE = "all pairs", "one safe response"
 
@@ -111,12 +112,13 @@ def _ability_measures(ability: "pd.DataFrame") -> list[Measure]:
     for key, rows in ability.groupby(["task", "measure"], sort=True):
         task, name = map(str, key)
         tables = tables_by_arm(rows, "item_id", "score", f"{name} on {task}")
-        outcomes = name == "accuracy" and bool(rows["score"].isin([0, 1]).all())
-        better = _ABILITY.get(name, "neither")
-        bounds = (0.0, 1.0) if name == "accuracy" else None
-        items = list(next(iter(tables.values())).index)
+        kind = name.split("_")[0]
+        outcomes = kind == "accuracy" and bool(rows["score"].isin([0, 1]).all())
+        better = _ABILITY.get(kind, "neither")
+        bounds = (0.0, 1.0) if kind == "accuracy" else None
+        clusters = _prompts(rows, "item_id", tables)
         found.append(
-            Measure(name.replace("_", " "), task, None, None, better, bounds, outcomes, tables, items)
+            Measure(name.replace("_", " "), task, None, None, better, bounds, outcomes, tables, clusters)
         )
     return found
 
@@ -136,8 +138,7 @@ def heldout_measures(scores: "pd.DataFrame", split: str = "heldout") -> list[Mea
         if part.empty:
             continue
         tables = tables_by_arm(part, "pair_id", "correct", f"{HELDOUT} on {kind} of {split}")
-        prompts = part.drop_duplicates("pair_id").set_index("pair_id")["prompt_key"]
-        clusters = [str(prompts[pair]) for pair in next(iter(tables.values())).index]
+        clusters = _prompts(part, "pair_id", tables)
         found.append(Measure(HELDOUT, kind, None, None, "higher", (0.0, 1.0), True, tables, clusters))
     return found
 
@@ -171,3 +172,9 @@ def tables_by_arm(rows: "pd.DataFrame", item: str, value: str, where: str) -> di
             "evaluate all arms with the same prompts"
         )
     return tables
+
+
+def _prompts(rows: "pd.DataFrame", item: str, tables: Mapping[str, "pd.DataFrame"]) -> list[str]:
+    """Return the prompt of each item of the tables, in their order."""
+    prompts = rows.drop_duplicates(item).set_index(item)["prompt_key"]
+    return [str(prompts[name]) for name in next(iter(tables.values())).index]

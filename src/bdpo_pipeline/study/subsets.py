@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 # Each is compared with those after it.
 _CONTRASTS = (("balanced", "random"), ("imbalanced", "random"), ("balanced", "imbalanced"))
-SUBSETS = ("balanced", "imbalanced", "random")
 
 
 def compare_subsets(
@@ -27,7 +26,7 @@ def compare_subsets(
 ) -> "pd.DataFrame":
     """Return `study_subsets` (docs/artifacts.md): a row for each measure and contrast of two subsets.
 
-    A subset without an arm, or whose arm the study lacks, keeps its rows, with a note.
+    A subset without an arm, or whose arm the study lacks, keeps its rows, with a note; without any arm there are no rows.
 
     Args:
         judgements: `study_judgements`, and likewise the two tables after it.
@@ -42,7 +41,7 @@ def compare_subsets(
 
     arms = {name: arm for name, arm in subsets.items() if arm is not None}
     rows = []
-    for measure in collect_measures(judgements, ability, scores):
+    for measure in collect_measures(judgements, ability, scores) if arms else []:
         wanted = [(arms[one], arms[two]) for one, two in _CONTRASTS if {one, two} <= set(arms)]
         values, differences = measure_arms(
             measure, list(arms.values()), wanted, seed=seed, resamples=resamples, rewards=rewards
