@@ -99,7 +99,7 @@ def score_adapter(
     compute: Compute,
     scratch: Path,
 ) -> "pd.DataFrame":
-    """Return the ``heldout_scores`` table: rewards of the adapter on the pairs that no decision was taken by, or on those of other splits.
+    """Return the ``heldout_scores`` table: rewards of the adapter on the pairs that no decision was taken by, or on other splits.
 
     Rewards are the implicit ones of the objective that the adapter was trained with.
     """

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pandas as pd
 
-from bdpo_pipeline.tracking.metrics import curve_point, history_points, slug, summary_metrics, table_metrics
+from bdpo_pipeline.tracking.metrics import (
+    curve_point,
+    group_means,
+    history_points,
+    slug,
+    summary_metrics,
+    table_metrics,
+)
 
 
 def test_points_carry_the_names_of_trl() -> None:
@@ -43,6 +50,24 @@ def test_a_table_gives_a_metric_for_each_number_in_each_row() -> None:
         "safety/xstest/base/rate": 0.5,
         "safety/xstest/adapter/rate": 0.25,
         "safety/xstest/adapter/p": 0.04,
+    }
+
+
+def test_items_give_the_means_of_their_groups_and_what_is_absent_does_not_count() -> None:
+    table = pd.DataFrame(
+        {
+            "prompt_set": ["XSTest", "XSTest", "XSTest", "pair"],
+            "judge": ["phrases", "phrases", "safety", "phrases"],
+            "positive": [True, False, True, True],
+            "score": pd.array([None, None, 0.75, None], dtype="Float64"),
+            "evidence": ["a", "b", "c", "d"],
+        }
+    )
+    assert group_means(table, "safety", ("prompt_set", "judge"), {"positive": "rate", "score": "score"}) == {
+        "safety/xstest/phrases/rate": 0.5,
+        "safety/xstest/safety/rate": 1.0,
+        "safety/xstest/safety/score": 0.75,
+        "safety/pair/phrases/rate": 1.0,
     }
 
 

@@ -52,6 +52,22 @@ def table_metrics(table: DataFrame, prefix: str, keys: Iterable[str]) -> dict[st
     return found
 
 
+def group_means(
+    table: DataFrame, prefix: str, keys: Iterable[str], columns: Mapping[str, str]
+) -> dict[str, float]:
+    """Return the means of columns within each group of rows, as ``<prefix>/<key values>/<name>``; absent values (NaN) do not count.
+
+    Args:
+        table: one row an item.
+        prefix: first part of the names.
+        keys: columns that tell the groups apart.
+        columns: the name in the result of each column.
+    """
+    keys = list(keys)
+    means = table[[*keys, *columns]].astype(dict.fromkeys(columns, float)).groupby(keys, sort=False).mean()
+    return table_metrics(means.reset_index().rename(columns=dict(columns)), prefix, keys)
+
+
 def summary_metrics(summary: Mapping[str, Any], prefix: str) -> dict[str, float]:
     """Return the numbers at the top level of a summary as ``<prefix>/<name>``."""
     return {f"{prefix}/{name}": float(value) for name, value in summary.items() if _is_number(value)}

@@ -1,4 +1,4 @@
-"""How the tracking of a session begins: code, packages, machine and parameters, and which nodes share a run."""
+"""How the tracking of a session begins: code, packages, machine and parameters."""
 
 import shlex
 import sys
@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import kedro
-from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 
 from bdpo_pipeline.lineage.environment import KEY_PACKAGES, git_state, installed_packages, machine
 from bdpo_pipeline.lineage.parameter_names import mask_text
 from bdpo_pipeline.tracking.journal import Journal
-from bdpo_pipeline.tracking.tracker import TRAINING, Tracker
-
-# Pipelines whose nodes share a child run.
-STAGES = (TRAINING, "evaluation")
+from bdpo_pipeline.tracking.stages import plan_stages
+from bdpo_pipeline.tracking.tracker import Tracker
 
 
 def open_tracker(
@@ -40,7 +36,7 @@ def open_tracker(
     """
     packages = installed_packages()
     tags = {**_code_tags(project), "kedro.session": run_params["run_id"]}
-    tracker = Tracker(journal, catalog, run_params["run_id"], tags, _stages(pipeline))
+    tracker = Tracker(journal, catalog, run_params["run_id"], tags, plan_stages(pipeline))
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     facts = {
         "kedro.version": kedro.__version__,
@@ -65,14 +61,3 @@ def _code_tags(project: Path) -> dict[str, str]:
         "git.dirty": str(git.dirty).lower(),
         "mlflow.source.git.commit": git.commit,
     }
-
-
-def _stages(pipeline: Pipeline) -> dict[str, list[Node]]:
-    """Return the nodes of each stage; by function, so that those of a study's arms are found, too."""
-    stages: dict[str, list[Node]] = {}
-    for name in STAGES:
-        functions = {node.func for node in pipelines[name].nodes}
-        for node in pipeline.nodes:
-            if node.func in functions:
-                stages.setdefault(f"{node.namespace}.{name}" if node.namespace else name, []).append(node)
-    return stages

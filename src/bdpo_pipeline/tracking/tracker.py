@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,26 @@ from bdpo_pipeline.lineage.artifacts import (
     record_path,
     saved_artifact,
 )
-from bdpo_pipeline.lineage.parameter_names import flatten, redact
+from bdpo_pipeline.lineage.parameter_names import redact
+from bdpo_pipeline.tracking.content import (
+    SETTLED,
+    Stage,
+    has_content,
+    log_content,
+    log_metrics,
+    log_parameters,
+)
 from bdpo_pipeline.tracking.dataset_inputs import source_input, table_input
 from bdpo_pipeline.tracking.journal import Journal
-from bdpo_pipeline.tracking.metrics import curve_point, history_points, summary_metrics, table_metrics
+from bdpo_pipeline.tracking.metrics import curve_point
 from bdpo_pipeline.tracking.model_registration import TrainedAdapter
+from bdpo_pipeline.tracking.stages import StageSpec
 
 logger = logging.getLogger(__name__)
 
-TRAINING = "training"
 _BASE_FACTS = ("name", "revision", "weights_sha256")
 # What each table of pairs is to the training run.
 PAIR_TABLES = {"training_pairs": "training", "validation_pairs": "validation", "heldout_pairs": "evaluation"}
-SCORE_TABLES = {
-    "heldout_metrics": ("heldout", ("slice",)),
-    "safety_metrics": ("safety", ("prompt_set", "model", "judge")),
-}
-
-
-@dataclass
-class Stage:
-    """A run while it is open: what its nodes used and made, and which outputs are still to come."""
-
-    run: str
-    name: str
-    to_come: set[tuple[str, str]] = field(default_factory=set)
-    inputs: dict[str, Artifact] = field(default_factory=dict)
-    outputs: dict[str, Artifact] = field(default_factory=dict)
-    logged: set[tuple[str, int]] = field(default_factory=set)
-    dtype: str = "float32"
-    quantisation: str | None = None
 
 
 class Tracker:
@@ -59,7 +48,7 @@ class Tracker:
         catalog: catalog of the session.
         session: id of the session, which is also the version of what it saves.
         tags: what every run of the session carries, such as the commit.
-        stages: for each stage (``training``, ``evaluation``, or ``<arm>.training``) its nodes in this run.
+        stages: whose nodes share runs of their own.
     """
 
     def __init__(
@@ -68,15 +57,14 @@ class Tracker:
         catalog: CatalogProtocol[str, Any],
         session: str,
         tags: Mapping[str, str],
-        stages: Mapping[str, Iterable[Node]],
+        stages: Iterable[StageSpec],
     ) -> None:
         self._journal = journal
         self._catalog = catalog
         self._tags = dict(tags)
         self._session = session
-        self._nodes = {name: list(nodes) for name, nodes in stages.items()}
-        self._stage_names = {node.name: name for name, nodes in self._nodes.items() for node in nodes}
-        self._parent = Stage(journal.start_run(session, self._tags), "session")
+        self._specs = {node.name: spec for spec in stages for node in spec.nodes}
+        self._parent = Stage(journal.start_run(session, self._tags), StageSpec("session", None))
         self._stages: dict[str, Stage] = {}
         self._running: Stage | None = None
         self._loaded: dict[str, Artifact] = {}
@@ -97,7 +85,7 @@ class Tracker:
 
     def log_parameters(self, names: Iterable[str]) -> None:
         """Record parameters (catalog names such as ``params:training``) with the session's run."""
-        self._journal.log_parameters(self._parent.run, self._flat(names))
+        log_parameters(self._journal, self._parent, self._values(names))
 
     def node_started(self, node: Node) -> None:
         """Open the node's stage if it is its first, and record what the node uses."""
@@ -105,50 +93,57 @@ class Tracker:
         used = {name: artifact for name in names if (artifact := self._used(name)) is not None}
         own = self._parent.outputs
         self._parent.inputs.update({name: artifact for name, artifact in used.items() if name not in own})
-        stage_name = self._stage_names.get(node.name)
+        spec = self._specs.get(node.name)
         self._running = None
-        if stage_name is None:
+        if spec is None:
             return
-        self._running = stage = self._stages.get(stage_name) or self._open(stage_name)
-        self._journal.log_parameters(stage.run, self._flat(filter(is_parameter, node.inputs)))
+        self._running = stage = self._stages.get(spec.name) or self._open(spec)
+        log_parameters(self._journal, stage, self._values(filter(is_parameter, node.inputs)))
         fresh = {name: artifact for name, artifact in used.items() if name not in stage.inputs}
         stage.inputs.update({name: artifact for name, artifact in fresh.items() if name not in stage.outputs})
-        if _plain(stage_name) == TRAINING and fresh:
+        if fresh and any(_plain(name) == "training_history" for name in node.outputs):
             self._log_training_data(stage, fresh)
+        elif spec.is_arm:
+            self._log_tables(stage, fresh, _plain(node.name))
+        if spec.is_arm:
+            self._log_settled(stage, fresh)
+            self._continue(stage, fresh)
 
     def live(self, event: Mapping[str, Any]) -> None:
         """Record a point of the curves while the worker runs."""
-        stage = self._running
-        if stage is None or event["event"] != "metrics":
-            return
-        point = curve_point(event["split"], event["values"])
-        self._journal.log_metrics(stage.run, [(event["step"], point)])
-        stage.logged.update((name, event["step"]) for name in point)
+        if self._running is not None and event["event"] == "metrics":
+            point = curve_point(event["split"], event["values"])
+            log_metrics(self._journal, self._running, [(event["step"], point)])
 
     def node_ended(self, node: Node) -> None:
         """Make sure that the curves are on disk."""
-        if node.name in self._stage_names:
+        if node.name in self._specs:
             self._journal.sync()
 
     def saved(self, name: str, data: Any, node: Node) -> None:
         """Record an output of a node: where it is, its hash, and the numbers in it."""
-        stage = self._stages.get(self._stage_names.get(node.name, ""))
+        spec = self._specs.get(node.name)
+        stage = self._stages.get(spec.name) if spec is not None else None
         owner = stage or self._parent
         artifact = saved_artifact(self._catalog, name)
         if artifact is not None:
             self._parent.outputs[name] = artifact
             owner.outputs[name] = artifact
-            path, arm = Path(artifact.path), name.rpartition(".")[0]
+            path, namespace = Path(artifact.path), name.rpartition(".")[0]
             if artifact.is_readable:
-                self._journal.log_file(owner.run, path, arm or None)
+                own = namespace == owner.spec.namespace
+                self._journal.log_file(owner.run, path, None if own else namespace or None)
             record = record_path(path)
             if record.exists():
                 self._journal.log_file(owner.run, record, "lineage", f"{name}.lineage.json")
-        self._log_content(owner, _plain(name), data)
+        log_content(self._journal, owner, _plain(name), data)
         if stage is not None:
             stage.to_come.discard((node.name, name))
+            if not stage.spec.is_trial and stage.to_come.isdisjoint((node.name, o) for o in node.outputs):
+                self._register(stage, node)
             if not stage.to_come:
-                self._finish(stage)
+                self._close(stage, "FINISHED")
+                del self._stages[stage.spec.name]
 
     def end(self, status: str, error: BaseException | None = None) -> None:
         """End all runs that are open.
@@ -165,18 +160,11 @@ class Tracker:
             self._close(stage, status)
         self._stages.clear()
 
-    def _open(self, name: str) -> Stage:
-        stage = Stage(self._journal.start_run(name, self._tags, parent=self._parent.run), name)
-        stage.to_come = {(node.name, output) for node in self._nodes[name] for output in node.outputs}
-        self._stages[name] = stage
+    def _open(self, spec: StageSpec) -> Stage:
+        run = self._journal.start_run(spec.name, {**self._tags, **spec.tags}, parent=self._parent.run)
+        stage = Stage(run, spec, {(node.name, output) for node in spec.nodes for output in node.outputs})
+        self._stages[spec.name] = stage
         return stage
-
-    def _finish(self, stage: Stage) -> None:
-        adapters = [artifact for name, artifact in stage.outputs.items() if _plain(name) == "adapter"]
-        for adapter in adapters:
-            self._register(stage, adapter)
-        self._close(stage, "FINISHED")
-        del self._stages[stage.name]
 
     def _close(self, stage: Stage, status: str) -> None:
         record = {
@@ -187,40 +175,68 @@ class Tracker:
         self._journal.log_json(stage.run, record, "artifacts.json")
         self._journal.end_run(stage.run, status)
 
-    def _register(self, stage: Stage, adapter: Artifact) -> None:
+    def _register(self, stage: Stage, node: Node) -> None:
+        """Register the adapter of a node whose outputs are saved, if it made one."""
+        adapter = next((stage.outputs.get(name) for name in node.outputs if _plain(name) == "adapter"), None)
+        if adapter is None:
+            return
         base_model = self._used("base_model")
         if base_model is None:
             logger.warning(
                 "The adapter is not registered as a model: the catalog has no base_model to name its base."
             )
             return
-        tags = {**self._tags, "adapter.sha256": adapter.sha256, "adapter.version": str(adapter.version)}
+        tags = {
+            **self._tags,
+            **stage.spec.tags,
+            "adapter.sha256": adapter.sha256,
+            "adapter.version": str(adapter.version),
+        }
         facts = json.loads(Path(base_model.path).read_text(encoding="utf-8"))
         tags |= {f"base_model.{key}": str(facts[key]) for key in _BASE_FACTS if facts[key]}
         trained = TrainedAdapter(adapter.path, base_model.path, stage.dtype, stage.quantisation)
         self._journal.register(stage.run, dataclasses.asdict(trained), tags)
 
-    def _log_content(self, owner: Stage, kind: str, data: Any) -> None:
-        run = owner.run
-        if kind == "training_history":
-            points = (
-                (step, {name: value for name, value in point.items() if (name, step) not in owner.logged})
-                for _, step, point in history_points(data)
-            )
-            self._journal.log_metrics(run, points)
-        elif kind == "training_summary":
-            self._journal.log_metrics(run, [(0, summary_metrics(data, "summary"))])
-            texts = {
-                f"summary.{name}": value for name, value in data.items() if isinstance(value, str | bool)
-            }
-            self._journal.set_tags(run, {name: str(value) for name, value in texts.items()})
-            owner.dtype = data.get("dtype", owner.dtype)
-            owner.quantisation = data.get("quantisation")
-        elif kind in SCORE_TABLES:
-            prefix, keys = SCORE_TABLES[kind]
-            self._journal.log_metrics(run, [(0, table_metrics(data, prefix, keys))])
-        elif kind == "ingestion_summary":
-            self._journal.log_inputs(run, [source_input(source, "raw") for source in data])
+    def _log_tables(self, stage: Stage, used: Mapping[str, Artifact], context: str) -> None:
+        """Record the tables that a node of an arm takes from elsewhere."""
+        tables = [
+            artifact
+            for name, artifact in used.items()
+            if name.rpartition(".")[0] != stage.spec.namespace and artifact.path.endswith(".parquet")
+        ]
+        self._journal.log_inputs(stage.run, [table_input(artifact, context) for artifact in tables])
+
+    def _log_settled(self, stage: Stage, used: Iterable[str]) -> None:
+        """Record as parameters what the study itself has decided for an arm."""
+        for name in used:
+            if _plain(name) in SETTLED:
+                log_parameters(self._journal, stage, {_plain(name): self._catalog.load(name)})
+
+    def _continue(self, stage: Stage, used: Mapping[str, Artifact]) -> None:
+        """Name the earlier sessions that an arm goes on from, and record again what they found out."""
+        earlier = {
+            name: artifact.version
+            for name, artifact in used.items()
+            if name.rpartition(".")[0] == stage.spec.namespace
+            and artifact.version not in (None, self._session)
+        }
+        if earlier:
+            stage.sessions |= {str(version) for version in earlier.values()}
+            self._journal.set_tags(stage.run, {"continues": ", ".join(sorted(stage.sessions))})
+            self._log_again(stage, set(earlier))
+
+    def _log_again(self, stage: Stage, used: set[str]) -> None:
+        """Log what nodes of earlier sessions found out, so that the newest run of an arm has all of what it stands on."""
+        for node in stage.spec.nodes:
+            if used.isdisjoint(node.outputs) or not stage.outputs.keys().isdisjoint(node.outputs):
+                continue
+            if node.name in stage.continued:
+                continue
+            stage.continued.add(node.name)
+            for name in node.outputs:
+                if has_content(_plain(name)) and self._used(name) is not None:
+                    log_content(self._journal, stage, _plain(name), self._catalog.load(name))
+            self._log_again(stage, set(node.inputs))
 
     def _log_training_data(self, stage: Stage, used: Mapping[str, Artifact]) -> None:
         """Record the tables that training reads, and the pairs and raw sources that they were made from."""
@@ -252,17 +268,16 @@ class Tracker:
     def _made_before(self, name: str, newest: str) -> Artifact | None:
         return self._parent.outputs.get(name) or artifact_not_after(self._catalog, name, newest)
 
-    def _flat(self, names: Iterable[str]) -> dict[str, str]:
-        flat: dict[str, str] = {}
+    def _values(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the values of parameters by their names without ``params:``."""
+        values: dict[str, Any] = {}
         for name in names:
             dataset = self._catalog.get(name)
             if dataset is None:
                 continue  # Kedro itself stops the run for it, and says so
             value = dataset.load()
-            groups = value if name == "parameters" else {name.removeprefix("params:"): value}
-            for group, inner in groups.items():
-                flat |= flatten(group, inner)
-        return flat
+            values |= value if name == "parameters" else {name.removeprefix("params:"): value}
+        return values
 
 
 def _plain(name: str) -> str:

@@ -34,4 +34,22 @@ def register_pipelines() -> dict[str, Pipeline]:
             )
         ]
     )
-    return {"training": training, "evaluation": evaluation, "__default__": data + training + evaluation}
+    arms = [arm(training + evaluation, name, 1) for name in ("left", "right")]
+    return {
+        "training": training,
+        "evaluation": evaluation,
+        "study": sum(arms, data),
+        "__default__": data + training + evaluation,
+    }
+
+
+def arm(nodes: Pipeline, name: str, seed: int) -> Pipeline:
+    return Pipeline(
+        nodes,
+        namespace=f"study.{name}.seed_{seed}",
+        inputs={"tokenised_pairs", "base_model", "heldout_pairs"},
+        parameters={
+            "params:training": f"params:study.arms.{name}.training",
+            "params:evaluation": "params:evaluation",
+        },
+    )
