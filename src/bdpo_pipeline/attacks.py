@@ -88,8 +88,7 @@ def attack_models(
     table = table.sort_values(["place", "model"], ascending=[True, False], ignore_index=True)
     columns = ["prompt_id", "prompt_set", "category", "desired", "model", "goal", "target"]
     attacks = table[[*columns, "suffix", "first_loss", "best_loss", "best_step", "steps"]]
-    execution = table[["prompt_id", "model", "steps", "seconds"]]
-    return attacks, execution.assign(seconds_per_step=execution["seconds"] / steps)
+    return attacks, table[["prompt_id", "model", "steps", "seconds", "cpu_seconds"]]
 
 
 def prompts_of(attacks: "pd.DataFrame", model: str) -> "pd.DataFrame":

@@ -95,7 +95,9 @@ def _read_prompt(one: EvaluationPromptSet, fields: Mapping[str, Any]) -> Prompt 
     if any(read_text(fields, column) != value for column, value in one.where.items()):
         return None
     desired = _read_desired(one.desired, fields)
-    return desired and {
+    if desired is None:
+        return None
+    return {
         "prompt": read_text(fields, one.prompt_column),
         "category": one.category_column and read_text(fields, one.category_column),
         "goal": one.goal_column and read_text(fields, one.goal_column),

@@ -44,7 +44,7 @@ def attack(job: AttackJob, context: WorkerContext) -> dict[str, Any]:
     )
     with context.progress("attack", (job.steps + 1) * len(mine)) as advance:
         for number in mine:
-            start = time.monotonic()
+            start, start_cpu = time.monotonic(), time.process_time()
             found = []
             for suffix_and_loss in _search(search, job, number, tokenizer):
                 found.append(suffix_and_loss)
@@ -59,6 +59,7 @@ def attack(job: AttackJob, context: WorkerContext) -> dict[str, Any]:
                     "best_loss": found[best][1],
                     "best_step": best,
                     "seconds": time.monotonic() - start,
+                    "cpu_seconds": time.process_time() - start_cpu,
                 }
             )
     return {"results": len(job.goals)}
@@ -96,7 +97,8 @@ def allowed_tokens(tokenizer: "PreTrainedTokenizerBase", size: int) -> Tensor:
 
 def suffix_is_sent(tokenizer: "PreTrainedTokenizerBase", goal: str, aim: Aim, suffix: Sequence[int]) -> bool:
     """Return whether the goal with the suffix's text is read as the tokens that were meant."""
-    turn = {"role": "user", "content": goal + tokenizer.decode(suffix)}
+    (text,) = tokenizer.batch_decode([list(suffix)])
+    turn = {"role": "user", "content": f"{goal}{text}"}
     return encode_prompts(tokenizer, [[turn]]) == [[*aim.before, *suffix, *aim.after]]
 
 

@@ -91,7 +91,8 @@ class SuffixSearch:
         loss = self._target_losses(aim, prefix, embedded).mean()
         (gradient,) = torch.autograd.grad(loss, embedded)
         # By the chain rule: a one-hot code times the embedding's weights is what was read.
-        return (gradient[0, : len(suffix)].float() @ embedding.weight.float().T).cpu()
+        weight: Tensor = embedding.weight
+        return (gradient[0, : len(suffix)].float() @ weight.float().T).cpu()
 
     def _candidates(self, suffix: Tensor, gradient: Tensor, generator: torch.Generator) -> Tensor:
         """Return suffixes with one token replaced, ``[width, places]``."""
