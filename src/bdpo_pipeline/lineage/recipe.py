@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,7 +171,12 @@ def _without_paths(value: Any) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_without_paths(inner) for inner in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return value if isinstance(value, str | int | float | bool | None) else _words(value)
+
+
+def _words(value: Any) -> str:
+    """Return a value as text that is the same in every process: without the address that Python's own words for an object have."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def _configuration(dataset: Any, unused: str) -> dict[str, Any]:
