@@ -49,6 +49,8 @@ def test_in_a_study_each_arm_and_seed_has_one_and_what_gathers_them_none() -> No
     ]
     made = [f"study.{arm}.{part}.scores" for arm in ("dpo", "bdpo") for part in ("seed_12", "tune_low_lr")]
     gathering = node(gather, made, "table", name="gather", namespace="study")
+    weighing = Pipeline([node(gather, "pairs", "weights", name="weigh")])
+    parts.append(Pipeline(weighing, namespace="study.bdpo.reference_12", inputs="pairs"))
     choosing = node(
         gather, "study.dpo.tune_low_lr.scores", "study.dpo.point", name="choose", namespace="study.dpo"
     )
@@ -56,7 +58,11 @@ def test_in_a_study_each_arm_and_seed_has_one_and_what_gathers_them_none() -> No
     assert found.keys() == {f"{arm}.{part}" for arm in ("dpo", "bdpo") for part in ("seed_12", "tune_low_lr")}
     seed, tuned = found["bdpo.seed_12"], found["bdpo.tune_low_lr"]
     assert seed[0] == {"study": "study", "arm": "bdpo", "seed": "12"}
-    assert seed[1] == {"study.bdpo.seed_12.train", "study.bdpo.seed_12.score"}
+    assert seed[1] == {
+        "study.bdpo.seed_12.train",
+        "study.bdpo.seed_12.score",
+        "study.bdpo.reference_12.weigh",
+    }
     assert tuned[0] == {"study": "study", "arm": "bdpo", "point": "low_lr"}
 
 

@@ -51,7 +51,7 @@ class Order:
     @classmethod
     def of(cls, job: Job, tokens: bytes) -> "Order":
         """Return the order of a job that is done by the code of now."""
-        described = {
+        described: dict[str, Any] = {
             "job": to_dict(job),
             "made_by": made_by(),
             "tokens_sha256": hashlib.sha256(tokens).hexdigest(),

@@ -1,7 +1,7 @@
 """Which nodes share a run of their own, and by what names that run has their parameters and files.
 
 Training and evaluation are a stage each. Of a study, whatever is in a namespace ``study.<arm>.<part>`` is one stage; the part is a seed
-(``seed_1``) or a point of the grid (``tune_low``).
+(``seed_1``, with what the reference model says for it, ``reference_1``) or a point of the grid (``tune_low``).
 """
 
 import re
@@ -14,7 +14,8 @@ from kedro.pipeline.node import Node
 # Pipelines whose nodes share a child run.
 STAGES = ("training", "evaluation")
 STUDY = "study"
-_PART_TAGS = {"seed": "seed", "tune": "point"}
+# Which run a part belongs to, and the tag that tells this run from others.
+_PARTS = {"seed": ("seed", "seed"), "reference": ("seed", "seed"), "tune": ("tune", "point")}
 # An arm's parameters are called as those of the one arm of a plain run, so that runs compare.
 _SHORTER = (
     (re.compile(rf"^{STUDY}\.arms\.[^.]+\."), ""),
@@ -74,10 +75,12 @@ def _arm_spec(namespace: str | None) -> StageSpec | None:
     parts = (namespace or "").split(".")
     if parts[0] != STUDY or len(parts) < 3:
         return None
-    arm, part = parts[1:3]
-    kind, _, value = part.partition("_")
-    known = {_PART_TAGS[kind]: value} if kind in _PART_TAGS else {"part": part}
-    return StageSpec(f"{arm}.{part}", f"{STUDY}.{arm}.{part}", {"study": STUDY, "arm": arm, **known})
+    arm, (kind, _, value) = parts[1], parts[2].partition("_")
+    if kind not in _PARTS:
+        return None
+    owner, tag = _PARTS[kind]
+    name = f"{arm}.{owner}_{value}"
+    return StageSpec(name, f"{STUDY}.{name}", {"study": STUDY, "arm": arm, tag: value})
 
 
 def _plain_spec(namespace: str | None, stage: str | None) -> StageSpec | None:
