@@ -33,7 +33,8 @@ class Run:
 
     @property
     def completed(self):
-        return set(re.findall(r"Completed node: (\S+)", self.output))
+        """All that ran but the last, which was in progress."""
+        return set(re.findall(r"runs: (\S+), because", self.output)[:-1])
 
 
 def command(data, *more):
@@ -56,7 +57,7 @@ def kill_study(data, log):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    while f"Running node: {KILLED_IN}" not in log.read_text():
+    while f"runs: {KILLED_IN}," not in log.read_text():
         assert process.poll() is None, log.read_text()[-4000:]
         time.sleep(0.1)
     time.sleep(2)
