@@ -83,7 +83,7 @@ def test_namespaces_can_be_run_and_folded(study):
     assert {node.namespace.split(".")[1] for node in arm.nodes} == {"dpo"}
 
 
-@pytest.mark.parametrize("env", ["base", "test", "two_cores"])
+@pytest.mark.parametrize("env", ["base", "test", "two_cores", "gpu"])
 def test_every_parameter_is_given_and_every_artifact_is_kept(env):
     bootstrap_project(ROOT)
     with KedroSession.create(ROOT, env=env, conf_source=str(ROOT / "conf")) as session:
