@@ -133,36 +133,55 @@ def measures(asked: pd.DataFrame, scores: np.ndarray) -> str:
     return f"{accuracy:.3f} | {roc_auc_score(truth, found):.4f} | {brier_score_loss(truth, found):.4f}"
 
 
+def compare_refusal(rows: pd.DataFrame, parameters: TextClassifierParameters) -> None:
+    folds = [(rows[rows["group"] != group], rows[rows["group"] == group]) for group in rows["group"].unique()]
+    for variant in variants(parameters.longest_run):
+        start = time.monotonic()
+        scores = np.concatenate([scores_of(variant, fitted, own, parameters) for fitted, own in folds])
+        found = measures(pd.concat([own for _, own in folds]), scores)
+        print(f"| refusal | {variant.name} | xstest | {found} | {time.monotonic() - start:.1f} |", flush=True)
+
+
+def compare_safety(
+    sets: dict[str, pd.DataFrame], parameters: TextClassifierParameters, most: int | None
+) -> None:
+    fitted, asked = sets["unused_responses"], pd.concat([sets["heldout_responses"], sets["jailbreakbench"]])
+    if most is not None:
+        fitted, asked = fitted.sample(most, random_state=0), asked.sample(most // 2, random_state=0)
+    for variant in variants(parameters.longest_run):
+        start = time.monotonic()
+        scores = scores_of(variant, fitted, asked, parameters)
+        seconds = time.monotonic() - start
+        for name, rows in asked.groupby("label_set"):
+            found = measures(rows, scores[(asked["label_set"] == name).to_numpy()])
+            print(
+                f"| safety, fitted to {len(fitted)} | {variant.name} | {name} | {found} | {seconds:.1f} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--data-root", type=Path, default=Path("data"))
-    root = arguments.parse_args().data_root
+    arguments.add_argument(
+        "--safety-responses",
+        type=int,
+        help="fit the judge of safety to so many responses, and ask for half as many: embeddings take long",
+    )
+    arguments.add_argument("--judge", choices=("refusal", "safety"), help="only this one")
+    given = arguments.parse_args()
+    root, most = given.data_root, given.safety_responses
     newest = max(root.glob("03_primary/labelled_responses.parquet/*/labelled_responses.parquet"))
     labelled = pd.read_parquet(newest)
     training = yaml.safe_load(CONF.read_text())["judge_training"]
     sets = dict(list(labelled.groupby("label_set")))
     print("| judge | features | labels | accuracy | AUC | Brier | seconds |\n|---|---|---|---|---|---|---|")
-    refusal = TextClassifierParameters(**training["refusal_classifier"])
-    for variant in variants(refusal.longest_run):
-        start = time.monotonic()
-        rows = sets["xstest"]
-        folds = [
-            (rows[rows["group"] != group], rows[rows["group"] == group]) for group in rows["group"].unique()
-        ]
-        scores = np.concatenate([scores_of(variant, fitted, own, refusal) for fitted, own in folds])
-        found = measures(pd.concat([own for _, own in folds]), scores)
-        print(f"| refusal | {variant.name} | xstest | {found} | {time.monotonic() - start:.1f} |", flush=True)
-    safety = TextClassifierParameters(**training["safety_classifier"])
-    for variant in variants(safety.longest_run):
-        start = time.monotonic()
-        asked = pd.concat([sets["heldout_responses"], sets["jailbreakbench"]])
-        scores = scores_of(variant, sets["unused_responses"], asked, safety)
-        seconds = time.monotonic() - start
-        for name, rows in asked.groupby("label_set"):
-            found = measures(rows, scores[(asked["label_set"] == name).to_numpy()])
-            print(f"| safety | {variant.name} | {name} | {found} | {seconds:.1f} |", flush=True)
+    if given.judge != "safety":
+        compare_refusal(sets["xstest"], TextClassifierParameters(**training["refusal_classifier"]))
+    if given.judge != "refusal":
+        compare_safety(sets, TextClassifierParameters(**training["safety_classifier"]), most)
 
 
 if __name__ == "__main__":

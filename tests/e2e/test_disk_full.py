@@ -15,9 +15,11 @@ STAGES = {
     "base_model": 8_192,
     "ingestion": 0,
     "filtering": 40_000,
+    "judges": 60_000,
     "reference": 60_000,
     "training": 200_000,
     "evaluation": 0,
+    "ability": 0,
     "reporting": 60_000,
 }
 SIZE = 60_000_000

@@ -30,7 +30,13 @@ def test_after_a_failed_run_what_was_done_stays_done(edited):
     )
     failed = edited.run()
     assert failed.status != 0
-    assert failed.ran.keys() == {"tokenise_pairs", "judge_generations", *REPORT.split()}
+    assert failed.ran.keys() == {
+        "tokenise_pairs",
+        "train_judges",
+        "validate_judges",
+        "judge_generations",
+        *REPORT.split(),
+    }
     page.write_text(kept)
     assert edited.run().ran.keys() == {"gather_artifacts", "write_report"}
     assert edited.run().ran == {}

@@ -11,8 +11,9 @@ from .fresh_project import REPORT, ROOT, SOURCE, Project
 from .test_fresh_arms import ONE_ARM
 
 ALL = f"""ingest_preferences accept_preferences ingest_evaluation_prompts prepare_base_model select_pairs tokenise_pairs score_reference
-compute_comprehension plot_comprehension train_adapter score_heldout measure_heldout generate_responses judge_generations
-summarise_judgements {REPORT}"""
+gather_labelled_responses train_judges validate_judges plot_judges compute_comprehension plot_comprehension train_adapter
+score_heldout measure_heldout generate_responses judge_generations summarise_judgements measure_ability summarise_ability {REPORT}"""
+NODES = len(ALL.split())
 
 
 @dataclass(frozen=True)
@@ -77,19 +78,19 @@ EDITS = [
     Edit(
         "a helper function, several calls below a node",
         _replace(f"{SOURCE}/filters/text.py", "digest_size=8).digest()", "digest_size=8).digest()[:8]"),
-        "select_pairs",
+        "select_pairs gather_labelled_responses",
         "bdpo_pipeline.filters.text:hash_text changed",
     ),
     Edit(
         "a function beside those of other nodes",
         _replace(f"{SOURCE}/pipelines/evaluation/nodes.py", "[:3] or", "[:4] or"),
         "summarise_judgements",
-        "bdpo_pipeline.pipelines.evaluation.nodes:_refused_by_model changed",
+        "bdpo_pipeline.pipelines.evaluation.nodes:_positive_by_model changed",
     ),
     Edit(
         "a constant that a constant is made of",
         _replace(f"{SOURCE}/judges/refusal_phrases.py", "|must refuse)", "|must refuse|must really refuse)"),
-        "judge_generations",
+        "train_judges validate_judges judge_generations",
         "bdpo_pipeline.judges.refusal_phrases:_WILL_NOT changed",
     ),
     Edit(
@@ -101,7 +102,8 @@ EDITS = [
     Edit(
         "an objective that is not in use: objectives are found by name, so all who may look one up",
         _replace(f"{SOURCE}/objectives/losses/ipo.py", ") ** 2", ") ** 2.0"),
-        f"score_reference compute_comprehension plot_comprehension train_adapter score_heldout generate_responses {REPORT}",
+        "train_judges validate_judges score_reference compute_comprehension plot_comprehension train_adapter score_heldout "
+        f"generate_responses judge_generations measure_ability {REPORT}",
         "bdpo_pipeline.objectives.losses.ipo:ipo changed",
     ),
     Edit(
@@ -111,7 +113,8 @@ EDITS = [
             "training, validation = data.training, data.validation",
             "validation, training = data.validation, data.training",
         ),
-        f"score_reference train_adapter score_heldout generate_responses {REPORT}",
+        "train_judges validate_judges score_reference train_adapter score_heldout generate_responses judge_generations "
+        f"measure_ability {REPORT}",
         "bdpo_pipeline.engine.training:train changed",
     ),
     Edit(
@@ -168,7 +171,7 @@ EDITS = [
     Edit(
         "the version of a package",
         _newer_rensa,
-        "select_pairs",
+        "select_pairs gather_labelled_responses",
         "package rensa was",
         path="newer",
     ),
@@ -197,7 +200,7 @@ EDITS = [
 def test_the_first_fresh_run_runs_all(first_fresh_run):
     assert first_fresh_run.status == 0, first_fresh_run.output[-4000:]
     assert first_fresh_run.ran.keys() == set(ALL.split())
-    assert "18 of 18 nodes ran" in first_fresh_run.output
+    assert f"{NODES} of {NODES} nodes ran" in first_fresh_run.output
     assert first_fresh_run.ran["select_pairs"].startswith("its output training_pairs is missing")
 
 
@@ -209,7 +212,7 @@ def test_exactly_the_right_nodes_run(edited, edit):
     assert run.status == 0, run.output[-4000:]
     assert run.ran.keys() == set(edit.runs.split())
     assert edit.because in next(iter(run.ran.values()), "")
-    assert f"{len(run.ran)} of 18 nodes ran" in run.output
+    assert f"{len(run.ran)} of {NODES} nodes ran" in run.output
     in_memory = {"gather_artifacts"}
     assert set(run.fresh) == set(ALL.split()) - run.ran.keys() - in_memory
 

@@ -100,7 +100,7 @@ def ability_plot(ability_metrics: DataFrame) -> Plot | None:
         places = [labels.index(label) + offset for label in rows["label"]]
         traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
     return Plot(
-        name="ability",
+        name="abilities",
         title="Share of items right",
         explanation="General tasks, base and adapter on the same items. More is better. What guessing gets differs from task to task.",
         summary="The table below gives every count and interval.",

@@ -91,5 +91,5 @@ def test_a_classifier_with_an_altered_file_is_refused_by_the_run(chain, tmp_path
         "run", "--env", "test", "--nodes", "judge_generations", "--params", f"data_root={folder}"
     )
     assert done.returncode != 0
-    assert "weights.safetensors was altered" in done.stdout
-    assert "run the node that makes it again" in done.stdout
+    assert "safety_classifier, which judge_generations is to load from" in done.stdout
+    assert "is not what was saved there" in done.stdout
