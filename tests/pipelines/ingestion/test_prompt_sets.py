@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from bdpo_pipeline.benchmarks.choice import choose_prompts
-from bdpo_pipeline.benchmarks.prompts import PromptSetError
+from bdpo_pipeline.benchmarks.prompts import PromptSetError, read_prompt_sets
+from bdpo_pipeline.benchmarks.sources import EvaluationPromptSet
+from bdpo_pipeline.io.raw_folder import RawFolder
 
 KINDS = ["good", "bad", "good", "other", "bad", "good"]
 ROWS = [
@@ -107,10 +109,17 @@ def test_a_set_in_every_format_is_read_chosen_from_and_kept_from_training(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_row_that_cannot_be_used_is_named_with_set_file_row_and_field(tmp_path, run_pipeline, kind, pairs):
+def test_a_row_that_cannot_be_used_is_named_with_set_file_row_and_field(tmp_path, kind):
     path = tmp_path / f"asked.{kind}"
     write(path, ROWS)
     place = rf"prompt set 'mine': .*asked\.{kind} row 4, field kind: found 'other'; accepted: good, bad"
     with pytest.raises(PromptSetError, match=place):
+        read_prompt_sets([EvaluationPromptSet(**prompt_set(path))], RawFolder(tmp_path), 10_000)
+
+
+def test_a_set_that_cannot_be_used_stops_the_run_and_nothing_of_it_is_kept(tmp_path, run_pipeline, pairs):
+    path = tmp_path / "asked.csv.gz"
+    write(path, ROWS)
+    with pytest.raises(PromptSetError, match=r"asked\.csv\.gz row 4, field kind"):
         run_pipeline(tmp_path / "data", "ingestion", ingestion=configured([prompt_set(path)], pairs))
-    assert not (tmp_path / "data" / "02_intermediate" / "evaluation_prompts.parquet").exists()
+    assert not list((tmp_path / "data").glob("02_intermediate/evaluation_prompts.parquet/*"))
