@@ -3,10 +3,10 @@
 from typing import Any
 
 from bdpo_pipeline.lineage.parameter_names import flatten
+from bdpo_pipeline.lineage.provenance import provenance
 from bdpo_pipeline.reports.artifacts import RunArtifacts
 from bdpo_pipeline.reports.model_card import render_model_card
 from bdpo_pipeline.reports.page import render_report
-from bdpo_pipeline.reports.provenance import provenance
 from bdpo_pipeline.tables import DataFrame
 
 from .parameters import ReportingParameters

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bdpo_pipeline.lineage.parameter_names import flatten
-from bdpo_pipeline.reports.provenance import provenance
+from bdpo_pipeline.lineage.provenance import provenance
 from bdpo_pipeline.reports.study_page import render_study, render_study_markdown
 from bdpo_pipeline.reports.study_words import StudyTables
 from bdpo_pipeline.study import comparison, imbalance, overfitting, subsets
