@@ -86,7 +86,7 @@ def test_the_run_that_goes_on_names_the_one_before_and_has_all_of_it_once(sessio
         metrics = run.data.metrics
         assert metrics["summary/steps"] == steps
         assert metrics["heldout/all/accuracy"] == 0.5
-        assert metrics["safety/xstest/base/phrases/refusal_rate"] == 0.25
+        assert metrics["safety/xstest/comply/base/phrases/rate"] == 0.25
         for number in (0, 1):
             run = sessions[number][f"{arm}.seed_1"]
             for name in run.data.metrics:

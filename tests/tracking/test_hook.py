@@ -110,7 +110,7 @@ def test_summaries_and_scores_are_metrics(first) -> None:
         "heldout/all/pairs": 2,
         "heldout/all/accuracy": 0.5,
         "heldout/category-animal-abuse/pairs": 1,
-        "safety/xstest/base/phrases/refusal_rate": 0.25,
+        "safety/xstest/comply/base/phrases/rate": 0.25,
     }
 
 

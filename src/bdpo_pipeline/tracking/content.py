@@ -14,12 +14,12 @@ from bdpo_pipeline.tracking.stages import StageSpec
 # Of summaries every number, told apart by the columns that are named here.
 SCORE_TABLES = {
     "heldout_metrics": ("heldout", ("slice",)),
-    "safety_metrics": ("safety", ("prompt_set", "model", "judge")),
+    "safety_metrics": ("safety", ("prompt_set", "desired", "model", "judge")),
     "ability_metrics": ("ability", ("task", "measure", "model")),
 }
 # Of tables with a row an item their means, which an arm has no summary of: its own is made with those of all arms.
 ITEM_TABLES = {
-    "judgements": ("safety", ("prompt_set", "model", "judge"), {"positive": "rate", "score": "score"}),
+    "judgements": ("safety", ("prompt_set", "desired", "model", "judge"), {"positive": "rate", "score": "score"}),
     "ability_results": ("ability", ("task", "measure", "model"), {"score": "value"}),
     "pair_scores": ("pairs", ("split",), {"correct": "accuracy", "margin": "margin"}),
 }

@@ -113,7 +113,7 @@ def score(adapter: Path, pairs: DataFrame, parameters: EvaluationParameters) -> 
                 "desired": "comply",
                 "model": "base",
                 "judge": "phrases",
-                "refusal_rate": 0.25,
+                "rate": 0.25,
             }
         ]
     )
