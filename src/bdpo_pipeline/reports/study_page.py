@@ -27,7 +27,7 @@ from .tables import Table
 LIMITS = (
     "Intervals of an arm's own mean hold for other prompts put to the very models that were trained. Intervals of differences hold "
     "for other seeds, too, as far as so few seeds can say: where seeds differ much, such an interval left out a true difference of 0 "
-    "in up to 14 % of simulated studies with two seeds and in up to 8 % with three, and not in 5 %.",
+    "in up to 12 % of simulated studies with two seeds and in up to 8 % with three, and not in 5 %.",
     "Prompts stand for prompts like them: a set of jailbreaks says nothing of jailbreaks of another kind.",
     "P-values are corrected within a measure, for its arms, and not over measures: of many measures, some differences will look "
     "shown.",
