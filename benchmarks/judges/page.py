@@ -62,8 +62,8 @@ def main() -> None:
     if given.compared:
         compared = [line for line in given.compared.read_text().splitlines() if line.startswith("|")]
         said = [
-            "`python benchmarks/judges/compare.py`, and with `--judge safety --safety-responses 1600`, for which half as many responses were",
-            "judged: embeddings of all take long. Seconds are those of a busy machine; MiniLM's stand in the row where each text is new.",
+            "`python benchmarks/judges/compare.py`, and with `--judge safety --safety-responses 1600`, where half as many are judged:",
+            "embeddings of all take long. Seconds are a busy machine's; MiniLM's stand in the row where each text is new.",
         ]
         lines += ["", "## Features that were compared", "", *said, "", *compared]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
