@@ -19,7 +19,11 @@ SCORE_TABLES = {
 }
 # Of tables with a row an item their means, which an arm has no summary of: its own is made with those of all arms.
 ITEM_TABLES = {
-    "judgements": ("safety", ("prompt_set", "desired", "model", "judge"), {"positive": "rate", "score": "score"}),
+    "judgements": (
+        "safety",
+        ("prompt_set", "desired", "model", "judge"),
+        {"positive": "rate", "score": "score"},
+    ),
     "ability_results": ("ability", ("task", "measure", "model"), {"score": "value"}),
     "pair_scores": ("pairs", ("split",), {"correct": "accuracy", "margin": "margin"}),
 }
