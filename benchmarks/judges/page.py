@@ -1,7 +1,7 @@
 """Writes docs/results/judges.md from the newest `judge_validation` of a run.
 
-    kedro run --to-nodes plot_judges --params data_root=/tmp/judges
-    python benchmarks/judges/page.py --data-root /tmp/judges
+    kedro run --to-nodes plot_judges
+    python benchmarks/judges/page.py --data-root data
 
 The comparison of features comes from `benchmarks/judges/compare.py`, whose output is given with --compared.
 """
