@@ -42,7 +42,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     plan = planned() or _plan_outside_of_a_session()
     if plan is not None:
         arms = study.create_pipeline(plan)
-        pipelines["study"] = default.to_outputs(*arms.inputs() & default.all_outputs()) + arms + pipelines["study_report"]
+        pipelines["study"] = (
+            default.to_outputs(*arms.inputs() & default.all_outputs()) + arms + pipelines["study_report"]
+        )
     return {**pipelines, "__default__": default}
 
 

@@ -35,8 +35,8 @@ def test_it_is_drawn_from_one_file(
 ) -> None:
     open_page(page, report, 1280)
     plots = page.locator(".plot")
-    assert plots.count() == 15
-    assert page.locator(".plot .main-svg").count() >= 15
+    assert plots.count() == 16
+    assert page.locator(".plot .main-svg").count() >= 16
     for index in range(plots.count()):
         marks = plots.nth(index).locator(".plot-container path, .plot-container rect")
         assert marks.count() > 0

@@ -22,6 +22,13 @@ print(json.dumps([time.process_time() - start, sorted(sys.modules)]))
 """
 
 
+# Those whose code may start a worker; a judge may be a model, and judges are found by name.
+WORKERS = {
+    *("score_reference", "train_adapter", "score_heldout", "generate_responses", "measure_ability"),
+    *("train_judges", "validate_judges", "judge_generations"),
+}
+
+
 @pytest.fixture(scope="module")
 def codes() -> dict[str, Code]:
     return {node.name: code_of([node.func]) for node in register_pipelines()["__default__"].nodes}
@@ -36,14 +43,20 @@ def nodes_of(codes, package):
 
 
 def test_a_definition_belongs_to_the_nodes_that_use_it(codes):
-    workers = {"score_reference", "train_adapter", "score_heldout", "generate_responses"}
-    assert nodes_with(codes, "filters.near_duplicates:minhash_signatures") <= {"select_pairs"}
+    assert nodes_with(codes, "filters.near_duplicates:sign") == {"select_pairs", "gather_labelled_responses"}
     assert nodes_with(codes, "filters.selection:select_pairs") == {"select_pairs"}
-    assert nodes_with(codes, "statistics.paired_tests:mcnemar_exact") == {"summarise_judgements"}
-    assert nodes_with(codes, "statistics.intervals:clustered_mean") == {"measure_heldout"}
-    assert nodes_with(codes, "engine.worker:main") == workers
-    assert nodes_with(codes, "engine.training:train") == workers  # one program does all jobs
-    assert nodes_with(codes, "judges.refusal_phrases:RefusalPhrases") == {"judge_generations"}
+    assert nodes_with(codes, "statistics.paired_tests:mcnemar_exact") == {
+        "summarise_judgements",
+        "summarise_ability",
+    }
+    assert nodes_with(codes, "statistics.intervals:clustered_mean") == {
+        "measure_heldout",
+        "summarise_ability",
+    }
+    assert nodes_with(codes, "engine.worker:main") == WORKERS
+    assert nodes_with(codes, "engine.training:train") == WORKERS  # one program does all jobs
+    judging = {"train_judges", "validate_judges", "judge_generations"}
+    assert nodes_with(codes, "judges.refusal_phrases:RefusalPhrases") == judging
     assert nodes_with(codes, "objectives.losses.ipo:ipo") >= {
         "score_reference",
         "train_adapter",
@@ -62,14 +75,9 @@ def test_templates_belong_to_the_nodes_that_render(codes):
 
 
 def test_a_package_belongs_to_the_nodes_that_use_it(codes):
-    assert nodes_of(codes, "rensa") == {"select_pairs"}
-    assert nodes_of(codes, "peft") == {
-        "score_reference",
-        "train_adapter",
-        "score_heldout",
-        "generate_responses",
-    }
-    assert nodes_of(codes, "plotly") == {"plot_comprehension", "write_report"}
+    assert nodes_of(codes, "rensa") == {"select_pairs", "gather_labelled_responses"}
+    assert nodes_of(codes, "peft") == WORKERS
+    assert nodes_of(codes, "plotly") == {"plot_comprehension", "plot_judges", "write_report"}
     assert nodes_of(codes, "mlflow") == set()
     assert nodes_of(codes, "bdpo_pipeline") == set()
     assert "pandas" in codes["summarise_judgements"].packages

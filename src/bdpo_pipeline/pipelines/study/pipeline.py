@@ -6,17 +6,15 @@ from bdpo_pipeline.arms import Plan
 
 from . import gather_nodes as gathering
 from .nodes import choose_validation_prompts, measure_comprehension
-from .report_pipeline import create_report_pipeline
 from .trial_pipeline import arm_nodes, base_pipeline, seed_of
 
 _STUDY = "study"
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
-    """Return the study of a plan: every arm tuned with the first seed, trained with all, evaluated, gathered and reported."""
+    """Return the study of a plan: every arm tuned with the first seed, trained with all, evaluated and gathered."""
     arms = [node for arm, pairs in plan.arms.items() for node in arm_nodes(arm, pairs, plan)]
-    reported = create_report_pipeline().nodes
-    return Pipeline([*_shared(), *base_pipeline().nodes, *arms, *_gathered(plan), *reported])
+    return Pipeline([*_shared(), *base_pipeline().nodes, *arms, *_gathered(plan)])
 
 
 def _shared() -> list[Node]:
