@@ -10,7 +10,8 @@ LARGEST = 2**53
 class ParameterGroup(BaseModel):
     """A parameter group: immutable, and an unknown or misspelt name is an error before any node runs, as is a number out of any use."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Built when first used: listing the pipelines uses none.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="after")
     def _numbers_can_be_used(self) -> Self:
