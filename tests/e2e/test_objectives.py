@@ -59,7 +59,7 @@ Run = tuple[Path, CompletedProcess[str]]
 def prepared(tmp_path_factory, run_kedro) -> Path:
     """A data_root with everything that is the same for all objectives, and the tables of `bdpo`."""
     data_root = tmp_path_factory.mktemp("prepared")
-    pipelines = "base_model,ingestion,filtering,reference"
+    pipelines = "base_model,ingestion,filtering,judges,reference"
     done = run_kedro(
         "run", "--env", "test", "--pipelines", pipelines, "--params", f"data_root={data_root},{DATA}"
     )
@@ -74,7 +74,7 @@ def trained(request, tmp_path_factory, run_kedro, prepared) -> Iterator[Callable
     def train(case: str) -> Run:
         data_root = tmp_path_factory.mktemp("trained") / "data"
         shutil.copytree(prepared, data_root)
-        pipelines = "reference,training" + (",evaluation,reporting" if is_reported(case) else "")
+        pipelines = "reference,training" + (",evaluation,ability,reporting" if is_reported(case) else "")
         parameters = f"data_root={data_root},{TRAINING},{case}"
         return data_root, run_kedro("run", "--env", "test", "--pipelines", pipelines, "--params", parameters)
 

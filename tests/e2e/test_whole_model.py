@@ -25,7 +25,7 @@ def test_a_whole_model_is_trained_in_shards_evaluated_and_kept(
     shutil.copytree(chain.data_root, data_root)
     parameters = ",".join([f"data_root={data_root}", *PARAMETERS])
     done = run_kedro(
-        "run", "--env", "test", "--pipelines", "training,evaluation,reporting", "--params", parameters
+        "run", "--env", "test", "--pipelines", "training,evaluation,ability,reporting", "--params", parameters
     )
     assert done.returncode == 0, done.stdout[-8000:]
     catalog = load_catalog(data_root)
