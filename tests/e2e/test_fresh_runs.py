@@ -154,7 +154,7 @@ EDITS = [
     Edit(
         "a raw file of pairs, same rows in other bytes",
         _rewrite_gzip,
-        f"ingest_preferences accept_preferences {REPORT}",
+        f"ingest_preferences accept_preferences ingest_evaluation_prompts {REPORT}",
         "file raw data pku-saferlhf-sample/test.jsonl.gz changed",
     ),
     Edit(
