@@ -56,7 +56,7 @@ def test_a_field_of_generation_is_whole_and_the_others_are_the_projects():
     }
     assert expand_study(project)["study"]["generation"] == {"prompts": {"b": 1}, "batch_size": 8}
     with pytest.raises(
-        StudyError, match=r"study\.generation: there is no 'batch'; there are: prompts, batch_size"
+        StudyError, match=r"study\.generation: there is no 'batch'; accepted: prompts, batch_size"
     ):
         expand_study({**project, "study": {**project["study"], "generation": {"batch": 1}}})
 
@@ -99,3 +99,14 @@ def test_what_cannot_be_used_is_named(changes, words):
     with pytest.raises(StudyError, match="study") as error:
         expand_study(with_study(**changes))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("group", [None, "text", 3, [1]])
+def test_a_group_of_the_project_that_is_none_is_left_to_the_nodes_that_take_it(group):
+    parameters = {**copy.deepcopy(PROJECT), "comprehension": group, "generation": group}
+    study = expand_study(parameters)["study"]
+    assert (study["arms"]["dpo"]["comprehension"], study["generation"]) == (group, group)
+    own = {"bw": {"objective": {"name": "bdpo"}, "comprehension": {"setting": "bw_only"}}}
+    parameters["study"]["arms"] = own
+    with pytest.raises(StudyError, match=r"study\.arms\.bw\.comprehension"):
+        expand_study(parameters)

@@ -139,7 +139,7 @@ def _read(study: Any) -> _Names:
     known = (*_Names.model_fields, *_OF_STUDY, *_CHECKED_BY_NODES)
     for name in study:
         if name not in known:
-            raise StudyError(f"study: there is no {name!r}; there are: {', '.join(known)}")
+            raise StudyError(f"study: there is no {name!r}; {_accepted(known)}")
     try:
         names = _Names.model_validate(
             {name: _without_null(study[name]) for name in _Names.model_fields if name in study}
@@ -172,24 +172,35 @@ def _make_whole(name: str, arm: Arm, parameters: Mapping[str, Any]) -> dict[str,
     return {_WHOLE: arm.objective, **merged, "pairs": arm.pairs}
 
 
-def _put_over(parameters: Mapping[str, Any], group: str) -> dict[str, Any]:
+def _put_over(parameters: Mapping[str, Any], group: str) -> Any:
     """Return a group with what the study gives in place of some fields; a field is whole, as its names may be the user's."""
     own, project = parameters["study"].get(group, {}), parameters.get(group, {})
     if not isinstance(own, dict):
         raise StudyError(f"study.{group}: found {own!r}; accepted: fields of `{group}`")
     for name in own:
-        if name not in project:
-            raise StudyError(f"study.{group}: there is no {name!r}; there are: {', '.join(project)}")
-    return {**project, **own}
+        if not isinstance(project, dict) or name not in project:
+            raise StudyError(f"study.{group}: there is no {name!r}; {_accepted(project)}")
+    return {**project, **own} if own else project
 
 
-def _merge(given: Any, own: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _merge(given: Any, own: Mapping[str, Any], where: str) -> Any:
+    if not own:
+        return given
+    if not isinstance(given, Mapping):
+        raise StudyError(
+            f"{where}: found fields for what is {given!r} in the project; accepted: a group of it"
+        )
     merged = dict(given)
     for name, value in own.items():
         if name not in merged:
-            raise StudyError(f"{where}: there is no {name!r}; there are: {', '.join(merged)}")
+            raise StudyError(f"{where}: there is no {name!r}; {_accepted(merged)}")
         if isinstance(value, Mapping) and isinstance(merged[name], Mapping):
             merged[name] = _merge(merged[name], value, f"{where}.{name}")
         else:
             merged[name] = value
     return merged
+
+
+def _accepted(names: Any) -> str:
+    known = ", ".join(map(str, names)) if isinstance(names, dict | tuple) else ""
+    return f"accepted: {known}" if known else "accepted: no field, as the project has none there"

@@ -1,15 +1,16 @@
 """Kedro's config loader, with errors that name the file and a bound on what a file can unfold to."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kedro.config import MissingConfigException, OmegaConfigLoader
 
-from bdpo_pipeline.arms import Plan, expand_study, read_plan
+from bdpo_pipeline.arms import Plan, StudyError, expand_study, read_plan
 
+T = TypeVar("T")
 SUFFIXES = (".yml", ".yaml", ".json")
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
@@ -43,8 +44,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
         In the parameters, the arms of the study are made whole; see :mod:`bdpo_pipeline.arms`.
 
         Raises:
-            ConfigFileError: its values cannot be put together, as where one refers to what is not there.
-            StudyError: the arms of the study cannot be used.
+            ConfigFileError: its values cannot be put together, as where one refers to what is not there, or an
+                arm of the study names what the project does not have.
         """
         try:
             found = super().__getitem__(key)
@@ -56,11 +57,18 @@ class ProjectConfigLoader(OmegaConfigLoader):
             patterns = ", ".join(self.config_patterns[key])
             place = _locate(error, self._files) or f"{self.conf_source} ({patterns})"
             raise ConfigFileError(f"{place}: {_shorten(error)}; mend that value") from error
-        return expand_study(found) if key == "parameters" else found
+        return self._of_study(expand_study, found) if key == "parameters" else found
 
     def plan(self) -> Plan | None:
         """Return what the graph of the study follows from, as files and command line give it."""
-        return read_plan(super().__getitem__("parameters"))
+        return self._of_study(read_plan, super().__getitem__("parameters"))
+
+    def _of_study(self, make: Callable[[dict[str, Any]], T], parameters: dict[str, Any]) -> T:
+        try:
+            return make(parameters)
+        except StudyError as error:
+            files = ", ".join(str(path) for path in self._files if _has_group(path, "study"))
+            raise ConfigFileError(f"{files or self.conf_source}: {error}") from error
 
 
 def check_file(path: Path) -> None:
