@@ -117,8 +117,9 @@ def test_subsets_are_compared_two_by_two(study: Tables) -> None:
 
 
 def test_no_subsets_are_no_rows(study: Tables) -> None:
-    nothing = dict.fromkeys(("balanced", "imbalanced", "random"))
-    assert compare_subsets(*study, subsets=nothing, seed=1, resamples=1000, rewards={}).empty
+    for arm in (None, "an arm of another study"):
+        nothing = dict.fromkeys(("balanced", "imbalanced", "random"), arm)
+        assert compare_subsets(*study, subsets=nothing, seed=1, resamples=1000, rewards={}).empty
 
 
 def test_rewards_follow_from_the_objectives() -> None:

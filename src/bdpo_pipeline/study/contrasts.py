@@ -61,9 +61,8 @@ def measure_arms(
     # The mean over seeds first: an arm's own interval is of these very models, whose spread over seeds stands beside it.
     tables = [table.mean(axis=1, keepdims=True) for table in values.values()]
     tables += [table for paired in pairs.values() for table in (paired, paired.mean(axis=1, keepdims=True))]
-    drawn = iter(
-        resample(tables, measure.prompts, seed=derive_seed(seed, measure.stream), resamples=resamples)
-    )
+    stream = derive_seed(seed, measure.stream)
+    drawn = iter(resample(tables, measure.prompts, seed=stream, resamples=resamples) if tables else ())
     prompts = len(set(measure.prompts))
     by_arm: dict[str, dict[str, Any]] = {}
     for arm, table in values.items():

@@ -26,7 +26,7 @@ def compare_subsets(
 ) -> "pd.DataFrame":
     """Return `study_subsets` (docs/artifacts.md): a row for each measure and contrast of two subsets.
 
-    A subset without an arm, or whose arm the study lacks, keeps its rows, with a note; without any arm there are no rows.
+    A subset without an arm, or whose arm the study lacks, keeps its rows, with a note; without any such arm there are no rows.
 
     Args:
         judgements: `study_judgements`, and likewise the two tables after it.
@@ -39,7 +39,10 @@ def compare_subsets(
     """
     import pandas as pd
 
+    studied = {arm for table in (judgements, ability, scores) for arm in table["arm"]}
     arms = {name: arm for name, arm in subsets.items() if arm is not None}
+    if studied.isdisjoint(arms.values()):
+        arms = {}
     rows = []
     for measure in collect_measures(judgements, ability, scores) if arms else []:
         wanted = [(arms[one], arms[two]) for one, two in _CONTRASTS if {one, two} <= set(arms)]
