@@ -148,6 +148,7 @@ def test_an_arm_a_prompt_set_and_a_judge_by_configuration_alone(killed_and_conti
             },
             "generation": {"prompts": {"mine": None}},
         },
+        "study_report": {"baseline": "mine"},
         "judging": {"judges": {"short_phrases": {"kind": "refusal_phrases", "first_characters": 50}}},
     }
     for group, changes in mine.items():
