@@ -157,5 +157,5 @@ def test_an_arm_a_prompt_set_and_a_judge_by_configuration_alone(killed_and_conti
     assert done.status == 0, done.output[-4000:]
     judgements = table(data, "judgements")
     assert set(judgements["arm"]) == {"base", "mine"}
-    assert set(judgements["prompt_id"]) == {"mine/0001", "mine/0002"}
+    assert {"mine/0001", "mine/0002"} < set(judgements["prompt_id"])
     assert "short_phrases" in set(judgements["judge"])

@@ -113,6 +113,12 @@ def test_nothing_compared_is_said() -> None:
     assert said.startswith("Nothing could be compared with dpo")
 
 
+def test_a_baseline_beside_the_untrained_model_alone_is_said() -> None:
+    said = verdict_sentences(pd.DataFrame([row(arm="base")]), "dpo")
+    assert said
+    assert not any("trained arms" in sentence for sentence in said)
+
+
 @pytest.mark.parametrize(
     "said",
     [

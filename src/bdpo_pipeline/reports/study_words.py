@@ -31,7 +31,7 @@ def verdict_sentences(comparison: DataFrame, baseline: str) -> list[str]:
     if tested.empty:
         return [f"Nothing could be compared with {baseline}: see what is missing, below."]
     trained = tested[tested["arm"] != "base"]
-    shown = trained[[finding(row) == "shown" for row in trained.to_dict("records")]]
+    shown = _found(trained, "shown")
     measures = len(trained.drop_duplicates(["measure", "on", "desired", "judge"]))
     sentences = []
     if not trained.empty:
@@ -41,7 +41,7 @@ def verdict_sentences(comparison: DataFrame, baseline: str) -> list[str]:
             f"seeds (p below {LEVEL} after Holm's correction; in brackets 95\u00a0% intervals)."
         )
     sentences += [_difference_sentence(row, baseline) for row in shown.to_dict("records")]
-    of_models = trained[[finding(row) == "models" for row in trained.to_dict("records")]]
+    of_models = _found(trained, "models")
     if not of_models.empty:
         named = "; ".join(
             f"{row['arm']}, {measure_label(row)}, {signed_difference(row)}"
@@ -58,6 +58,11 @@ def verdict_sentences(comparison: DataFrame, baseline: str) -> list[str]:
         )
     sentences += _resolution(trained, baseline)
     return [*sentences, *_of_base(tested[tested["arm"] == "base"], baseline)]
+
+
+def _found(rows: DataFrame, kind: str) -> DataFrame:
+    # A list of no truth values would ask pandas for no columns.
+    return rows.loc[[index for index, row in rows.iterrows() if finding(row) == kind]]
 
 
 def finding(row: Any) -> str:
