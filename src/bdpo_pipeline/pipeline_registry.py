@@ -42,9 +42,10 @@ def register_pipelines() -> dict[str, Pipeline]:
     plan = planned() or _plan_outside_of_a_session()
     if plan is not None:
         arms = study.create_pipeline(plan)
-        pipelines["study"] = (
-            default.to_outputs(*arms.inputs() & default.all_outputs()) + arms + pipelines["study_report"]
-        )
+        before = default.to_outputs(*arms.inputs() & default.all_outputs())
+        # At once, because every sum sorts some hundred nodes again.
+        parts = (before, arms, pipelines["study_report"])
+        pipelines["study"] = Pipeline([node for part in parts for node in part.nodes])
     return {**pipelines, "__default__": default}
 
 

@@ -1,6 +1,7 @@
 """The graph of one arm: tuned at every point of the grid with the first seed, then trained and evaluated with every seed."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
@@ -64,8 +65,7 @@ def _choose_pairs(arm: str) -> Pipeline:
 
 def _weigh(arm: str, pairs: str, seed: int) -> Pipeline:
     """Return what an arm's objective needs of the reference model, all of it through one cache."""
-    weighed = reference.create_pipeline().only_nodes("score_reference", "compute_comprehension")
-    return _place(weighed, _reference(arm, seed), _pairs(arm, pairs) | _training(arm, seed))
+    return _place(_weighing(), _reference(arm, seed), _pairs(arm, pairs) | _training(arm, seed))
 
 
 def _train_at_point(arm: str, pairs: str, point: str, seed: int) -> Pipeline:
@@ -183,8 +183,15 @@ def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
     )
 
 
-def _judge() -> list[Node]:
-    return evaluation.create_pipeline().only_nodes("judge_generations").nodes
+# Built once: some hundred nodes of a study are copies of these.
+@cache
+def _judge() -> tuple[Node, ...]:
+    return tuple(evaluation.create_pipeline().only_nodes("judge_generations").nodes)
+
+
+@cache
+def _weighing() -> Pipeline:
+    return reference.create_pipeline().only_nodes("score_reference", "compute_comprehension")
 
 
 def _train() -> Node:
