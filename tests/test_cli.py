@@ -31,9 +31,9 @@ def test_listing_the_pipelines_takes_less_than_a_second_of_cpu(tmp_path: Path) -
     assert min(taken) < 1.0, taken
 
 
-def test_the_whole_chain_of_the_test_environment_takes_less_than_a_minute(chain) -> None:
-    # CPU time, because other processes may share the machine; two cores make the wall time no longer than this.
-    assert chain.cpu_seconds < 60, f"{chain.seconds:.1f} s of wall time"
+def test_the_whole_chain_of_the_test_environment_takes_less_than_90_seconds(chain) -> None:
+    # CPU time, because other processes may share the machine. Half of it is seven workers that start.
+    assert chain.cpu_seconds < 90, f"{chain.seconds:.1f} s of wall time"
 
 
 @pytest.mark.parametrize(
