@@ -1,10 +1,11 @@
 """Nodes of the ability pipeline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline import ability
-from bdpo_pipeline.benchmarks.ability_items import read_items
+from bdpo_pipeline.benchmarks.ability_items import AbilityItems, read_items
 from bdpo_pipeline.benchmarks.ability_sets import AbilityParameters
 from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.io.raw_folder import RawFolder
@@ -22,10 +23,29 @@ def measure_ability(
     seed: int,
 ) -> DataFrame:
     """Let the base model and the adapter work on the chosen items of every task."""
+    items = chosen_items(raw_data, parameters, seed)
+    return measure_items(base_model, adapter, items, ("base", "adapter"), parameters, compute)
+
+
+def chosen_items(raw_data: RawFolder, parameters: AbilityParameters, seed: int) -> AbilityItems:
+    """Return the items that models work on."""
+    return read_items(parameters, raw_data, seed=derive_seed(seed, "ability.items"))
+
+
+def measure_items(
+    base_model: dict[str, Any],
+    adapter: Path | None,
+    items: AbilityItems,
+    models: Sequence[str],
+    parameters: AbilityParameters,
+    compute: ComputeParameters,
+) -> DataFrame:
+    """Let some of base model and adapter work on items."""
     return ability.measure_ability(
         base_model,
         adapter,
-        read_items(parameters, raw_data, seed=derive_seed(seed, "ability.items")),
+        items,
+        models=models,
         batch_size=parameters.batch_size,
         compute=compute.for_engine(),
         scratch=compute.scratch,

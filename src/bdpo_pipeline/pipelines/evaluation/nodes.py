@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,21 @@ def score_heldout(
     compute: ComputeParameters,
 ) -> DataFrame:
     """Score the held-out pairs under the adapter; rewards are those of the objective that it was trained with."""
+    return score_adapter(
+        base_model, adapter, tokenised_pairs, reference_logps, training_summary, ("heldout",), compute
+    )
+
+
+def score_adapter(
+    base_model: dict[str, Any],
+    adapter: Path,
+    tokenised_pairs: DataFrame,
+    reference_logps: DataFrame,
+    training_summary: dict[str, Any],
+    splits: Sequence[str],
+    compute: ComputeParameters,
+) -> DataFrame:
+    """Score the pairs of some splits under the adapter, in the reward that it was trained with."""
     trained_with = ObjectiveParameters(
         name=training_summary["objective"], options=training_summary["options"]
     )
@@ -43,6 +58,7 @@ def score_heldout(
         tokenised_pairs,
         reference_logps,
         objective=trained_with.bind(),
+        splits=splits,
         compute=compute.for_engine(),
         scratch=compute.scratch,
     )
@@ -57,17 +73,35 @@ def generate_responses(
     seed: int,
 ) -> DataFrame:
     """Let the base model and the adapter answer the chosen prompts, greedily."""
-    prompts = choose_prompts(
-        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
-    )
+    prompts = chosen_prompts(evaluation_prompts, parameters, seed)
     if parameters.endpoint is not None:
         return alignment.request_responses(
             base_model, prompts, endpoint=parameters.endpoint, max_new_tokens=parameters.max_new_tokens
         )
+    return answer_by_worker(base_model, adapter, prompts, ("base", "adapter"), parameters, compute)
+
+
+def chosen_prompts(evaluation_prompts: StoredTable, parameters: GenerationParameters, seed: int) -> DataFrame:
+    """Return the prompts that are asked."""
+    return choose_prompts(
+        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
+    )
+
+
+def answer_by_worker(
+    base_model: dict[str, Any],
+    adapter: Path | None,
+    prompts: DataFrame,
+    models: Sequence[str],
+    parameters: GenerationParameters,
+    compute: ComputeParameters,
+) -> DataFrame:
+    """Let some of base model and adapter answer, in a worker."""
     return alignment.generate_responses(
         base_model,
         adapter,
         prompts,
+        models=models,
         max_new_tokens=parameters.max_new_tokens,
         batch_size=parameters.batch_size,
         compute=compute.for_engine(),

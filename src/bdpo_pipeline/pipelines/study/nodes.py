@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from bdpo_pipeline import ability, alignment
 from bdpo_pipeline.arms import GridPoint
-from bdpo_pipeline.benchmarks.ability_items import AbilityItems, read_items
+from bdpo_pipeline.benchmarks.ability_items import AbilityItems
 from bdpo_pipeline.benchmarks.ability_sets import AbilityParameters, task_of
-from bdpo_pipeline.benchmarks.choice import choose_prompts
 from bdpo_pipeline.comprehension_parameters import ComprehensionParameters
 from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.objective_parameters import ObjectiveParameters
+from bdpo_pipeline.pipelines.ability import nodes as ability_nodes
+from bdpo_pipeline.pipelines.evaluation import nodes as evaluation_nodes
 from bdpo_pipeline.pipelines.evaluation.parameters import GenerationParameters
 from bdpo_pipeline.pipelines.reference.nodes import estimate_marginal
 from bdpo_pipeline.pipelines.training import nodes as training_nodes
@@ -113,7 +113,7 @@ def answer_validation_prompts(
     compute: ComputeParameters,
 ) -> DataFrame:
     """Let a trial's model answer the validation prompts."""
-    return _answer(base_model, adapter, validation_prompts, parameters, compute)
+    return _answer(base_model, adapter, validation_prompts, ("adapter",), parameters, compute)
 
 
 def answer_prompts(
@@ -125,8 +125,8 @@ def answer_prompts(
     seed: int,
 ) -> DataFrame:
     """Let an arm's model answer the evaluation prompts."""
-    prompts = _chosen_prompts(evaluation_prompts, parameters, seed)
-    return _answer(base_model, adapter, prompts, parameters, compute)
+    prompts = evaluation_nodes.chosen_prompts(evaluation_prompts, parameters, seed)
+    return _answer(base_model, adapter, prompts, ("adapter",), parameters, compute)
 
 
 def answer_prompts_untrained(
@@ -137,8 +137,8 @@ def answer_prompts_untrained(
     seed: int,
 ) -> DataFrame:
     """Let the base model answer the evaluation prompts."""
-    prompts = _chosen_prompts(evaluation_prompts, parameters, seed)
-    return _answer(base_model, None, prompts, parameters, compute)
+    prompts = evaluation_nodes.chosen_prompts(evaluation_prompts, parameters, seed)
+    return _answer(base_model, None, prompts, ("base",), parameters, compute)
 
 
 def measure_ability(
@@ -150,8 +150,8 @@ def measure_ability(
     seed: int,
 ) -> DataFrame:
     """Let an arm's model work on the chosen items of every task."""
-    items = _chosen_items(raw_data, parameters, seed)
-    return _measure(base_model, adapter, items, ("adapter",), parameters, compute)
+    items = ability_nodes.chosen_items(raw_data, parameters, seed)
+    return ability_nodes.measure_items(base_model, adapter, items, ("adapter",), parameters, compute)
 
 
 def measure_ability_untrained(
@@ -162,8 +162,13 @@ def measure_ability_untrained(
     seed: int,
 ) -> DataFrame:
     """Let the base model work on the chosen items of every task."""
-    return _measure(
-        base_model, None, _chosen_items(raw_data, parameters, seed), ("base",), parameters, compute
+    return ability_nodes.measure_items(
+        base_model,
+        None,
+        ability_nodes.chosen_items(raw_data, parameters, seed),
+        ("base",),
+        parameters,
+        compute,
     )
 
 
@@ -178,12 +183,12 @@ def measure_validation(
 ) -> DataFrame:
     """Score helpful responses that no arm is compared by under the base model and a trial's."""
     whole = parameters.model_copy(update={"items": {task_of(name): None for name in parameters.responses}})
-    every = _chosen_items(raw_data, whole, seed).responses
-    compared = {item.item_id for item in _chosen_items(raw_data, parameters, seed).responses}
+    every = ability_nodes.chosen_items(raw_data, whole, seed).responses
+    compared = {item.item_id for item in ability_nodes.chosen_items(raw_data, parameters, seed).responses}
     items = choice.validation_responses(
         every, compared, choice_parameters.responses, seed=derive_seed(seed, "study.validation")
     )
-    return _measure(
+    return ability_nodes.measure_items(
         base_model,
         adapter,
         AbilityItems(choices=[], questions=[], responses=items),
@@ -234,71 +239,26 @@ def score_pairs(
     seed: int,
 ) -> DataFrame:
     """Score training and held-out pairs under an arm's model, in the objective's own reward."""
-    trained_with = ObjectiveParameters(
-        name=training_summary["objective"], options=training_summary["options"]
-    )
     pairs = choice.choose_scored_pairs(
         tokenised_pairs, parameters.train, seed=derive_seed(seed, "study.scored_pairs")
     )
-    scores = alignment.score_adapter(
-        base_model,
-        adapter,
-        pairs,
-        reference_logps,
-        objective=trained_with.bind(),
-        splits=("train", "heldout"),
-        compute=compute.for_engine(),
-        scratch=compute.scratch,
+    scores = evaluation_nodes.score_adapter(
+        base_model, adapter, pairs, reference_logps, training_summary, ("train", "heldout"), compute
     )
     return scores.merge(pairs[["pair_id", "split"]], on="pair_id", validate="one_to_one")
-
-
-def _chosen_prompts(
-    evaluation_prompts: StoredTable, parameters: GenerationParameters, seed: int
-) -> DataFrame:
-    # The same stream as that of a single run, so that both answer the same prompts.
-    return choose_prompts(
-        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
-    )
-
-
-def _chosen_items(raw_data: RawFolder, parameters: AbilityParameters, seed: int) -> AbilityItems:
-    return read_items(parameters, raw_data, seed=derive_seed(seed, "ability.items"))
-
-
-def _measure(
-    base_model: dict[str, Any],
-    adapter: Path | None,
-    items: AbilityItems,
-    models: tuple[str, ...],
-    parameters: AbilityParameters,
-    compute: ComputeParameters,
-) -> DataFrame:
-    return ability.measure_ability(
-        base_model,
-        adapter,
-        items,
-        models=models,
-        batch_size=parameters.batch_size,
-        compute=compute.for_engine(),
-        scratch=compute.scratch,
-    )
 
 
 def _answer(
     base_model: dict[str, Any],
     adapter: Path | None,
     prompts: DataFrame,
+    models: tuple[str, ...],
     parameters: GenerationParameters,
     compute: ComputeParameters,
 ) -> DataFrame:
-    return alignment.generate_responses(
-        base_model,
-        adapter,
-        prompts,
-        models=("base",) if adapter is None else ("adapter",),
-        max_new_tokens=parameters.max_new_tokens,
-        batch_size=parameters.batch_size,
-        compute=compute.for_engine(),
-        scratch=compute.scratch,
-    )
+    if parameters.endpoint is not None:
+        raise ValueError(
+            f"study.generation.endpoint is {parameters.endpoint.url}, and a server has none of the adapters that a study trains: set it "
+            "to null, so that workers answer"
+        )
+    return evaluation_nodes.answer_by_worker(base_model, adapter, prompts, models, parameters, compute)
