@@ -23,7 +23,11 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, load_catalog: Any, run_pip
     catalog.save("study_judgements", make_judgements(rng, ARMS))
     catalog.save("study_ability", make_ability(rng, dict.fromkeys(ARMS, 0.0)))
     catalog.save("study_scores", make_scores(rng, dict.fromkeys(trained, 0.1), pairs=60))
-    run_pipeline(root, "study_report", study_report={"resamples": 1000, "subsets": {"balanced": "bdpo"}})
+    run_pipeline(
+        root,
+        "study_report",
+        study_report={"resamples": 1000, "subsets": {"balanced": "bdpo", "random": None}},
+    )
     return load_catalog(root)
 
 

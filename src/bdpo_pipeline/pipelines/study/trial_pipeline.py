@@ -26,30 +26,16 @@ def arm_nodes(arm: str, pairs: str, plan: Plan) -> list[Node]:
     """Return all nodes of one arm; a list, because adding pipelines of some hundred nodes up sorts them every time."""
     first, *others = plan.seeds
     parts = [_choose_pairs(arm)] if pairs != "all" else []
-    for point in plan.points:
-        parts += [_train_at_point(arm, pairs, point, first), _measure_at_point(arm, pairs, point)]
-    parts += [_choose_point(arm, plan), _take_chosen(arm, plan)]
-    parts += [_train_with_seed(arm, pairs, seed) for seed in others]
-    for seed in plan.seeds:
-        parts += [_weigh(arm, pairs, seed), _evaluate(arm, pairs, seed)]
+    parts += [_try_point(arm, pairs, point, first) for point in plan.points]
+    parts += [_choose_point(arm, plan), _take_chosen(arm, plan), _evaluate(arm, pairs, first)]
+    parts += [_train_and_evaluate(arm, pairs, seed) for seed in others]
+    parts += [_weigh(arm, pairs, seed) for seed in plan.seeds]
     return [node for part in parts for node in part.nodes]
 
 
 def base_pipeline() -> Pipeline:
     """Return the evaluation of the model that is not trained."""
-    answer = Node(
-        nodes.answer_prompts_untrained,
-        ["base_model", "evaluation_prompts", "params:generation", "params:compute", "params:seed"],
-        "generations",
-        name="answer_prompts",
-    )
-    measure = Node(
-        nodes.measure_ability_untrained,
-        ["base_model", "raw_data", "params:ability", "params:compute", "params:seed"],
-        "ability_results",
-        name="measure_ability",
-    )
-    return _place(Pipeline([answer, *_judge(), measure]), _space(BASE, 0), _EVALUATION)
+    return _place(_untrained(), _space(BASE, 0), _EVALUATION)
 
 
 def _choose_pairs(arm: str) -> Pipeline:
@@ -65,53 +51,19 @@ def _choose_pairs(arm: str) -> Pipeline:
 
 def _weigh(arm: str, pairs: str, seed: int) -> Pipeline:
     """Return what an arm's objective needs of the reference model, all of it through one cache."""
-    return _place(_weighing(), _reference(arm, seed), _pairs(arm, pairs) | _training(arm, seed))
+    own = _pairs(arm, pairs) | _training(arm, seed) | {"params:seed": _seed(seed)}
+    return _place(_weighing(), _reference(arm, seed), own)
 
 
-def _train_at_point(arm: str, pairs: str, point: str, seed: int) -> Pipeline:
-    settle = Node(
-        nodes.settle_grid_trial,
-        ["params:objective", "params:training", "params:point"],
-        "trial_settings",
-        name="settle_trial",
-    )
-    own = _weighed(arm, seed) | {"params:point": f"params:study.grid.{point}"}
-    return _place(
-        Pipeline([settle, _train()]),
-        f"study.{arm}.tune_{point}",
-        _pairs(arm, pairs) | _training(arm, seed) | own,
-    )
-
-
-def _measure_at_point(arm: str, pairs: str, point: str) -> Pipeline:
-    """Return what a point's model makes of the validation pairs, by which the arm is tuned."""
-    answer = Node(
-        nodes.answer_validation_prompts,
-        ["base_model", "adapter", "validation_prompts", "params:generation", "params:compute"],
-        "generations",
-        name="answer_validation_prompts",
-    )
-    measure = Node(
-        nodes.measure_validation,
-        [
-            *("base_model", "adapter", "raw_data"),
-            *("params:ability", "params:choice", "params:compute", "params:seed"),
-        ],
-        "validation_ability",
-        name="measure_validation",
-    )
-    made = ["trial_settings", "training_history", "training_summary"]
-    describe = Node(
-        nodes.describe_trial,
-        [*made, "judgements", "validation_ability", "params:choice"],
-        "record",
-        name="describe_trial",
-    )
-    space = f"study.{arm}.tune_{point}"
-    own = {name: f"{space}.{name}" for name in ("adapter", *made)}
-    own["validation_prompts"] = "study.validation_prompts"
-    measured = Pipeline([answer, measure, describe, *_judge()])
-    return _place(measured, space, _pairs(arm, pairs) | _EVALUATION | own)
+def _try_point(arm: str, pairs: str, point: str, seed: int) -> Pipeline:
+    """Return a training at a point of the grid, and what its model makes of the validation pairs, by which the arm is tuned."""
+    own = {
+        "validation_prompts": "study.validation_prompts",
+        "params:point": f"params:study.grid.{point}",
+        **_weighed(arm, seed),
+    }
+    taken = _pairs(arm, pairs) | _training(arm, seed) | _EVALUATION | own
+    return _place(_grid_trial(), f"study.{arm}.tune_{point}", taken)
 
 
 def _choose_point(arm: str, plan: Plan) -> Pipeline:
@@ -141,19 +93,67 @@ def _take_chosen(arm: str, plan: Plan) -> Pipeline:
     return Pipeline([take])
 
 
-def _train_with_seed(arm: str, pairs: str, seed: int) -> Pipeline:
+def _train_and_evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
+    own = _weighed(arm, seed) | {"chosen_point": f"study.{arm}.chosen_point"}
+    taken = _pairs(arm, pairs) | _training(arm, seed) | _EVALUATION | own
+    return _place(_chosen_trial(), _space(arm, seed), taken)
+
+
+def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
+    space = _space(arm, seed)
+    own = {name: f"{space}.{name}" for name in ("adapter", "training_summary")} | _weighed(arm, seed)
+    return _place(_evaluation(), space, _pairs(arm, pairs) | _EVALUATION | own)
+
+
+# What follows is built once: some hundred nodes of a study are copies of these.
+@cache
+def _grid_trial() -> Pipeline:
+    settle = Node(
+        nodes.settle_grid_trial,
+        ["params:objective", "params:training", "params:point"],
+        "trial_settings",
+        name="settle_trial",
+    )
+    answer = Node(
+        nodes.answer_validation_prompts,
+        ["base_model", "adapter", "validation_prompts", "params:generation", "params:compute"],
+        "generations",
+        name="answer_validation_prompts",
+    )
+    measure = Node(
+        nodes.measure_validation,
+        [
+            *("base_model", "adapter", "raw_data"),
+            *("params:ability", "params:choice", "params:compute", "params:seed"),
+        ],
+        "validation_ability",
+        name="measure_validation",
+    )
+    describe = Node(
+        nodes.describe_trial,
+        [
+            *("trial_settings", "training_history", "training_summary"),
+            *("judgements", "validation_ability", "params:choice"),
+        ],
+        "record",
+        name="describe_trial",
+    )
+    return Pipeline([settle, _train(), answer, *_judge(), measure, describe])
+
+
+@cache
+def _chosen_trial() -> Pipeline:
     settle = Node(
         nodes.settle_chosen_trial,
         ["params:objective", "params:training", "chosen_point"],
         "trial_settings",
         name="settle_trial",
     )
-    space = _space(arm, seed)
-    own = _weighed(arm, seed) | {"chosen_point": f"study.{arm}.chosen_point"}
-    return _place(Pipeline([settle, _train()]), space, _pairs(arm, pairs) | _training(arm, seed) | own)
+    return Pipeline([settle, _train(), *_evaluation().nodes])
 
 
-def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
+@cache
+def _evaluation() -> Pipeline:
     """Return what a seed's model answers, can do, and makes of training and held-out pairs."""
     answer = Node(
         nodes.answer_prompts,
@@ -176,14 +176,26 @@ def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
         "pair_scores",
         name="score_pairs",
     )
-    space = _space(arm, seed)
-    own = {name: f"{space}.{name}" for name in ("adapter", "training_summary")} | _weighed(arm, seed)
-    return _place(
-        Pipeline([answer, *_judge(), measure, score]), space, _pairs(arm, pairs) | _EVALUATION | own
+    return Pipeline([answer, *_judge(), measure, score])
+
+
+@cache
+def _untrained() -> Pipeline:
+    answer = Node(
+        nodes.answer_prompts_untrained,
+        ["base_model", "evaluation_prompts", "params:generation", "params:compute", "params:seed"],
+        "generations",
+        name="answer_prompts",
     )
+    measure = Node(
+        nodes.measure_ability_untrained,
+        ["base_model", "raw_data", "params:ability", "params:compute", "params:seed"],
+        "ability_results",
+        name="measure_ability",
+    )
+    return Pipeline([answer, *_judge(), measure])
 
 
-# Built once: some hundred nodes of a study are copies of these.
 @cache
 def _judge() -> tuple[Node, ...]:
     return tuple(evaluation.create_pipeline().only_nodes("judge_generations").nodes)
@@ -194,12 +206,13 @@ def _weighing() -> Pipeline:
     return reference.create_pipeline().only_nodes("score_reference", "compute_comprehension")
 
 
+@cache
 def _train() -> Node:
     return Node(
         nodes.train_trial,
         [
             *("base_model", "tokenised_pairs", "reference_logps", "comprehension", "trial_settings"),
-            *("params:comprehension", "params:compute", "params:seed"),
+            *("params:comprehension", "params:compute", "params:trial_seed"),
         ],
         ["adapter", "training_history", "training_summary", "training_execution"],
         name="train_trial",
@@ -225,7 +238,11 @@ def _pairs(arm: str, pairs: str) -> dict[str, str]:
 def _training(arm: str, seed: int) -> dict[str, str]:
     groups = ("objective", "comprehension", "training")
     own = {f"params:{group}": f"params:study.arms.{arm}.{group}" for group in groups}
-    return own | {"params:seed": f"params:study.seeds.{seed_of(seed)}"}
+    return own | {"params:trial_seed": _seed(seed)}
+
+
+def _seed(seed: int) -> str:
+    return f"params:study.seeds.{seed_of(seed)}"
 
 
 def _place(pipeline: Pipeline, space: str, own: Mapping[str, str]) -> Pipeline:
