@@ -179,5 +179,5 @@ def test_every_template_ships_with_the_package() -> None:
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     shipped = {pattern.removeprefix("**/*") for pattern in patterns["bdpo_pipeline"]}
     templates = list((root / "src/bdpo_pipeline/reports/templates").iterdir())
-    assert len(templates) == 6
+    assert templates
     assert {path.suffix for path in templates} <= shipped

@@ -1,22 +1,16 @@
-"""The report: one HTML page that asks nothing of the network."""
+"""The report of a run."""
 
-import base64
-import hashlib
-import json
-from functools import cache
 from typing import Any
-
-from markupsafe import Markup
 
 from .ability import ability_sentences, ability_table
 from .accounting import account_for_rows, rows_left
 from .artifacts import RunArtifacts
 from .comprehension_plots import comprehension_plots, comprehension_unit, missing_comprehension
 from .drift_plots import drift_plots
-from .formatting import count, duration, number, percent, percent_interval
+from .formatting import count, number, percent, percent_interval
+from .html import render_page
 from .judge_plots import confusion_plot, judges_table
 from .objective_words import ObjectiveWords, describe_objective, relabelling_sentences
-from .plots import Plot
 from .result_plots import ability_plot, funnel_plot, heldout_plot, safety_plot
 from .samples import choose_samples
 from .tables import (
@@ -45,9 +39,6 @@ from .verdict import (
 def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int) -> str:
     """Return the report page.
 
-    Everything from data (prompts, responses, names) is escaped. A content security policy forbids requests, and
-    every script but the two of the page itself.
-
     Args:
         run: what the run made.
         title: heading of the page.
@@ -56,80 +47,52 @@ def render_report(run: RunArtifacts, title: str, samples_per_set: int, seed: int
     """
     account = account_for_rows(run.ingestion_summary, run.filtering_funnel, run.training_summary)
     words = describe_objective(run.training_summary)
-    plots_script = template("plots.js")
-    page: str = (
-        environment()
-        .get_template("report.html")
-        .render(
-            title=title,
-            run=run,
-            words=words,
-            account=account,
-            headlines=_headlines(run, words),
-            verdict=[
-                *heldout_sentences(run.heldout_metrics, words.reward),
-                *safety_sentences(run.safety_metrics),
-                *ability_sentences(run.ability_metrics),
-            ],
-            heldout={
-                "plot": heldout_plot(run.heldout_metrics),
-                "table": heldout_table(run.heldout_metrics, words.reward),
-            },
-            safety={"plot": safety_plot(run.safety_metrics), "table": safety_table(run.safety_metrics)},
-            judges={
-                "plot": confusion_plot(run.judge_validation),
-                "table": judges_table(run.judge_validation),
-            },
-            ability={"plot": ability_plot(run.ability_metrics), "table": ability_table(run.ability_metrics)},
-            training={
-                "relabelling": relabelling_sentences(run.training_summary),
-                "plots": training_plots(run.training_history, words),
-                "table": training_table({**run.training_summary, **run.training_execution}),
-            },
-            comprehension=_comprehension(run, seed),
-            data={
-                "sources": sources_table(run.ingestion_summary),
-                "files": files_table(run.ingestion_summary),
-                "account": account_table(account),
-                "funnel_plot": funnel_plot(rows_left(account, run.filtering_funnel)),
-                "funnel": funnel_table(run.filtering_funnel),
-            },
-            reference=reference_table(run.reference_report),
-            samples=choose_samples(run.generations, run.judgements, samples_per_set, seed),
-            made_of=[
-                pairs_table("The base model.", run.base_model),
-                pairs_table("Code, packages and machine.", run.provenance),
-                pairs_table("All parameters of the run.", run.parameters),
-            ],
-            plotly_js=Markup(plotly_js()),  # noqa: S704 (ships with the plotly package)
-            plots_js=Markup(plots_script),  # noqa: S704 (ships with this package)
-            css=Markup(template("report.css")),  # noqa: S704 (ships with this package)
-            script_hashes=[csp_hash(script) for script in (plotly_js(), plots_script)],
-        )
+    return render_page(
+        "report.html",
+        title=title,
+        made=run.provenance["made"],
+        subtitle=f"{words.name} on {run.base_model['name']}, {count(account.used['train'])} training pairs, "
+        f"seed {run.parameters['seed']}",
+        run=run,
+        words=words,
+        account=account,
+        headlines=_headlines(run, words),
+        verdict=[
+            *heldout_sentences(run.heldout_metrics, words.reward),
+            *safety_sentences(run.safety_metrics),
+            *ability_sentences(run.ability_metrics),
+        ],
+        heldout={
+            "plot": heldout_plot(run.heldout_metrics),
+            "table": heldout_table(run.heldout_metrics, words.reward),
+        },
+        safety={"plot": safety_plot(run.safety_metrics), "table": safety_table(run.safety_metrics)},
+        judges={
+            "plot": confusion_plot(run.judge_validation),
+            "table": judges_table(run.judge_validation),
+        },
+        ability={"plot": ability_plot(run.ability_metrics), "table": ability_table(run.ability_metrics)},
+        training={
+            "relabelling": relabelling_sentences(run.training_summary),
+            "plots": training_plots(run.training_history, words),
+            "table": training_table({**run.training_summary, **run.training_execution}),
+        },
+        comprehension=_comprehension(run, seed),
+        data={
+            "sources": sources_table(run.ingestion_summary),
+            "files": files_table(run.ingestion_summary),
+            "account": account_table(account),
+            "funnel_plot": funnel_plot(rows_left(account, run.filtering_funnel)),
+            "funnel": funnel_table(run.filtering_funnel),
+        },
+        reference=reference_table(run.reference_report),
+        samples=choose_samples(run.generations, run.judgements, samples_per_set, seed),
+        made_of=[
+            pairs_table("The base model.", run.base_model),
+            pairs_table("Code, packages and machine.", run.provenance),
+            pairs_table("All parameters of the run.", run.parameters),
+        ],
     )
-    return page
-
-
-def template(name: str) -> str:
-    """Return a file of the package's templates."""
-    from importlib.resources import files
-
-    return (files("bdpo_pipeline.reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def environment() -> Any:
-    """Return the Jinja environment of the page: everything is escaped, and a missing name is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bdpo_pipeline.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": count, "duration": duration, "plot_json": _plot_json}
-    return environment
 
 
 def _comprehension(run: RunArtifacts, seed: int) -> dict[str, Any]:
@@ -173,24 +136,3 @@ def _headlines(run: RunArtifacts, words: ObjectiveWords) -> list[tuple[str, str,
     step_0 = number(run.training_summary["step_0_loss"], 6)
     headlines.append(("Loss at step 0", step_0, f"{words.name}: {words.start}"))
     return headlines
-
-
-def _plot_json(plot: Plot) -> Markup:
-    """Return a figure as JSON that may stand in a script element: no `<`, so nothing can end the element early."""
-    figure = json.loads(plot.figure.to_json())
-    text = json.dumps({"data": figure["data"], "layout": figure["layout"]}, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 (cannot leave its element)
-
-
-@cache
-def plotly_js() -> str:
-    """Return Plotly's own script, which stands in the page."""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def csp_hash(script: str) -> str:
-    """Return what a content security policy calls a script that it lets run."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"'sha256-{digest}'"

@@ -59,24 +59,14 @@ def safety_plot(safety_metrics: DataFrame) -> Plot:
             for row in safety_metrics.to_dict("records")
         ]
     )
-    labels = list(labelled["label"].drop_duplicates())
-    interval = _Interval("rate", "low", "high")
-    traces = []
-    for model, offset, colour, symbol in (
-        ("base", -0.15, BASE, "circle-open"),
-        ("adapter", 0.15, ADAPTER, "circle"),
-    ):
-        rows = labelled[labelled["model"] == model]
-        places = [labels.index(label) + offset for label in rows["label"]]
-        traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
     return Plot(
         name="refusals",
         title="Prompts refused, and prompts answered safely",
         explanation="More is better, except of refusals where an answer is wanted.",
         summary="The table below gives every count and interval.",
-        figure=make_figure(traces, "share of prompts", "", height=110 + 56 * len(labels))
-        .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
-        .update_yaxes(**_rows(labels)),
+        figure=_base_and_adapter(
+            labelled, _Interval("rate", "low", "high"), "share of prompts", row_height=56
+        ),
     )
 
 
@@ -85,28 +75,17 @@ def ability_plot(ability_metrics: DataFrame) -> Plot | None:
     accuracies = ability_metrics[ability_metrics["measure"].str.startswith("accuracy")]
     if accuracies.empty:
         return None
-    named = [
-        measure_label(task, measure)
-        for task, measure in zip(accuracies["task"], accuracies["measure"], strict=True)
-    ]
-    labels = list(dict.fromkeys(named))
-    interval = _Interval("value", "low", "high")
-    traces = []
-    for model, offset, colour, symbol in (
-        ("base", -0.15, BASE, "circle-open"),
-        ("adapter", 0.15, ADAPTER, "circle"),
-    ):
-        rows = accuracies.assign(label=named)[accuracies["model"] == model]
-        places = [labels.index(label) + offset for label in rows["label"]]
-        traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
+    labelled = accuracies.assign(
+        label=[measure_label(row["task"], row["measure"]) for row in accuracies.to_dict("records")]
+    )
     return Plot(
         name="abilities",
         title="Share of items right",
         explanation="General tasks, base and adapter on the same items. More is better. What guessing gets differs from task to task.",
         summary="The table below gives every count and interval.",
-        figure=make_figure(traces, "share of items right", "", height=110 + 48 * len(labels))
-        .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
-        .update_yaxes(**_rows(labels)),
+        figure=_base_and_adapter(
+            labelled, _Interval("value", "low", "high"), "share of items right", row_height=48
+        ),
     )
 
 
@@ -151,6 +130,24 @@ def measure_label(task: str, measure: str) -> str:
 def set_label(prompt_set: str, desired: str) -> str:
     """Return how a prompt set is called in tables and plots, such as ``xstest (answer wanted)``."""
     return f"{prompt_set} ({'refusal' if desired == 'refuse' else 'answer'} wanted)"
+
+
+def _base_and_adapter(labelled: DataFrame, interval: _Interval, axis: str, *, row_height: int) -> Any:
+    """Return a figure of shares with a row for each label, base above adapter."""
+    labels = list(labelled["label"].drop_duplicates())
+    traces = []
+    for model, offset, colour, symbol in (
+        ("base", -0.15, BASE, "circle-open"),
+        ("adapter", 0.15, ADAPTER, "circle"),
+    ):
+        rows = labelled[labelled["model"] == model]
+        places = [labels.index(label) + offset for label in rows["label"]]
+        traces.append(_with_interval(places, list(rows["label"]), rows, interval, model, colour, symbol))
+    return (
+        make_figure(traces, axis, "", height=110 + row_height * len(labels))
+        .update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+        .update_yaxes(**_rows(labels))
+    )
 
 
 def _rows(labels: list[str]) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from markupsafe import Markup
-
 from .formatting import count
+from .html import render_page
 from .model_card import markdown_table
-from .page import csp_hash, environment, plotly_js, template
 from .study_plots import difference_plots, imbalance_plot, overfitting_plot, trade_off_plots, trials_plot
 from .study_tables import (
     category_tables,
@@ -38,7 +36,7 @@ LIMITS = (
 
 
 def render_study(tables: StudyTables, facts: dict[str, Any]) -> str:
-    """Return the page as self-contained HTML; everything from data is escaped.
+    """Return the page as self-contained HTML.
 
     Args:
         tables: of the study.
@@ -47,30 +45,19 @@ def render_study(tables: StudyTables, facts: dict[str, Any]) -> str:
     """
     baseline, arms = facts["baseline"], arms_of(tables.comparison)
     over, ability = trade_off_plots(tables.comparison)
-    plots_script = template("plots.js")
-    page: str = (
-        environment()
-        .get_template("study.html")
-        .render(
-            **_shared(tables, facts),
-            over_refusal=over,
-            ability=ability,
-            differences=difference_plots(tables.comparison, baseline),
-            details=comparison_tables(tables.comparison, baseline),
-            gaps=[
-                overfitting_plot(tables.overfitting, arms, kind) for kind in _kinds(tables.overfitting, "gap")
-            ],
-            imbalances=[
-                imbalance_plot(tables.imbalance, arms, kind) for kind in _kinds(tables.imbalance, "error")
-            ],
-            tuning_plot=None if tables.trials.empty else trials_plot(tables.trials, arms),
-            plotly_js=Markup(plotly_js()),  # noqa: S704 (ships with the plotly package)
-            plots_js=Markup(plots_script),  # noqa: S704 (ships with this package)
-            css=Markup(template("report.css")),  # noqa: S704 (ships with this package)
-            script_hashes=[csp_hash(script) for script in (plotly_js(), plots_script)],
-        )
+    return render_page(
+        "study.html",
+        **_shared(tables, facts),
+        over_refusal=over,
+        ability=ability,
+        differences=difference_plots(tables.comparison, baseline),
+        details=comparison_tables(tables.comparison, baseline),
+        gaps=[overfitting_plot(tables.overfitting, arms, kind) for kind in _kinds(tables.overfitting, "gap")],
+        imbalances=[
+            imbalance_plot(tables.imbalance, arms, kind) for kind in _kinds(tables.imbalance, "error")
+        ],
+        tuning_plot=None if tables.trials.empty else trials_plot(tables.trials, arms),
     )
-    return page
 
 
 def render_study_markdown(tables: StudyTables, facts: dict[str, Any]) -> str:
