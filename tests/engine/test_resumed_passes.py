@@ -11,17 +11,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from bdpo_pipeline import alignment
 from bdpo_pipeline.engine import launcher
-from bdpo_pipeline.engine.jobs import Compute, GenerateJob, ScoreJob
+from bdpo_pipeline.engine.jobs import Compute, DivergeJob, GenerateJob, Job, RateJob, ScoreJob
 from bdpo_pipeline.engine.kept import items_of
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
+from bdpo_pipeline.models.tiny import build_tiny_model
 
 from .conftest import make_pairs
 from .test_generation import save_adapter
 
 PROMPTS = 100
+# So many and in such small batches that a pass is seen, and killed, in its middle.
+RESPONSES = 1200
+COMPUTE = Compute(threads=1, tokens_per_batch=50)
 SETTINGS = {"max_new_tokens": 16, "batch_size": 4}
 CALLER = """
 import json, sys
@@ -153,30 +158,72 @@ def test_another_adapter_at_the_same_place_is_another_job(base, adapter, prompts
     assert launcher.Order.of(job, b"").folder_name != before
 
 
-def test_scores_that_were_killed_go_on_to_the_same_bytes(base, tmp_path, worker_pids):
-    pairs = make_pairs(120)
-    contexts = np.arange(120).repeat(2)
-    job = ScoreJob(base["path"], Compute(threads=1, tokens_per_batch=200))
+def score_job(base, trained) -> tuple[Job, str]:
+    return ScoreJob(base["path"], COMPUTE), "responses"
 
-    def score(scratch: Path, stop_after: int | None = None) -> list[float]:
-        found: dict[int, float] = {}
+
+def divergence_job(base, trained) -> tuple[Job, str]:
+    return DivergeJob(base["path"], COMPUTE, str(trained)), "responses"
+
+
+def whole_model_divergence_job(base, trained) -> tuple[Job, str]:
+    folder = trained.parent / "whole model"
+    if not folder.exists():
+        folder.mkdir()
+        build_tiny_model("llama", folder, seed=3)
+    return DivergeJob(base["path"], COMPUTE, str(folder)), "responses"
+
+
+def rating_job(base, trained) -> tuple[Job, str]:
+    folder = trained.parent / "rater"
+    if not folder.exists():
+        build_tiny_model("llama", folder)
+        rater = AutoModelForSequenceClassification.from_config(
+            AutoConfig.from_pretrained(folder, num_labels=1)
+        )
+        rater.save_pretrained(folder)
+    return RateJob(str(folder), COMPUTE), "texts"
+
+
+@pytest.mark.parametrize("make_job", [score_job, divergence_job, whole_model_divergence_job, rating_job])
+def test_a_pass_that_was_killed_goes_on_to_the_same_bytes(make_job, base, adapter, tmp_path, worker_pids):
+    pairs = make_pairs(RESPONSES // 2)
+    job, items = make_job(base, adapter)
+    contexts = np.arange(RESPONSES // 2).repeat(2)
+    tokens = {
+        "score": {
+            "ragged": {name: pairs.ragged[name] for name in ("contexts", "responses")},
+            "flat": {"response_context": contexts},
+        },
+        "diverge": {
+            "ragged": {
+                "contexts": [pairs.ragged["contexts"][i] for i in contexts],
+                "responses": pairs.ragged["responses"],
+            }
+        },
+        "rate": {"ragged": {"texts": pairs.ragged["responses"]}},
+    }[job.task]
+
+    def run(scratch: Path, stop_after: int | None = None) -> dict[int, list[float]]:
+        found: dict[int, list[float]] = {}
 
         def keep(event):
-            if event["event"] == "scores":
-                found.update(zip(event["responses"], event["logps"], strict=True))
+            if items in event and "event" in event:
+                values = [event[name] for name in sorted(event) if name not in ("event", items)]
+                found.update(zip(event[items], zip(*values, strict=True), strict=True))
                 if stop_after is not None and len(found) >= stop_after:
                     for pid in worker_pids(scratch):
                         os.kill(pid, signal.SIGKILL)
 
-        ragged = {name: pairs.ragged[name] for name in ("contexts", "responses")}
-        run_job(job, scratch, ragged=ragged, flat={"response_context": contexts}, on_event=keep)
-        return [found[i] for i in range(240)]
+        run_job(job, scratch, **tokens, on_event=keep)
+        return found
 
-    expected = score(tmp_path / "whole")
+    expected = run(tmp_path / "whole")
+    assert expected.keys() == set(range(RESPONSES))
     with pytest.raises(WorkerError, match="signal 9"):
-        score(tmp_path / "killed", stop_after=60)
+        run(tmp_path / "killed", stop_after=60)
     known = items_of(reported(tmp_path / "killed"))
-    assert score(tmp_path / "killed") == expected
+    assert run(tmp_path / "killed") == expected
     again = items_of(reported(tmp_path / "killed"))
-    assert 60 <= len(known) < 240
-    assert again == {(None, i) for i in range(240)} - known
+    assert 60 <= len(known) < RESPONSES
+    assert again == {(None, i) for i in range(RESPONSES)} - known

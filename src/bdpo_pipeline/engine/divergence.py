@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bdpo_pipeline.engine.beginning import Beginning, find_beginning, keep_beginning
 from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.head import token_divergences
@@ -21,32 +22,39 @@ Sides = tuple[tuple[nn.Module, Tensor], tuple[Callable[[Tensor], Tensor], Tensor
 
 
 def diverge(job: DivergeJob, context: WorkerContext) -> dict[str, Any]:
-    """Compare both models on every response and report each batch as a ``divergences`` event.
+    """Compare both models on every response that no earlier run of the job has compared.
 
-    It holds the numbers of its responses and of each, summed over its tokens in nats: ``kl``, the divergence of the trained model's
-    distributions from the base model's, and the log-probs ``policy`` and ``reference``. Two models are never held at once.
+    Each batch is a ``divergences`` event, which is kept. It holds the numbers of its responses and of each, summed over its tokens in
+    nats: ``kl``, the divergence of the trained model's distributions from the base model's, and the log-probs ``policy`` and
+    ``reference``. Two models are never held at once.
     """
     ids, _ = context.load_tokens()
     rows = [Row(words, [response]) for words, response in zip(ids["contexts"], ids["responses"], strict=True)]
+    beginning = find_beginning(context, job.compute)
     passes = _adapter_passes if is_adapter(job.adapter) else _whole_model_passes
+    mine = len(context.share([i for i in range(len(rows)) if (None, i) not in beginning.done]))
     start, start_cpu = time.monotonic(), time.process_time()
     with (
         torch.inference_mode(),
-        context.progress("diverge", len(context.share(rows))) as advance,
+        context.progress("diverge", mine) as advance,
     ):
-        for numbers, batch, sides in passes(job, context, rows):
+        for numbers, batch, sides in passes(job, context, rows, beginning):
             found = token_divergences(*sides, batch.targets)
             sums = {
                 name: [float(part.sum()) for part in tokens.split(batch.lengths)]
                 for name, tokens in zip(("kl", "policy", "reference"), found, strict=True)
             }
-            context.emit({"event": "divergences", "responses": numbers, **sums})
+            context.keep({"event": "divergences", "responses": numbers, **sums})
             advance(len(numbers))
-    return {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - start_cpu}
+    return {
+        "results": len(rows),
+        "seconds": time.monotonic() - start,
+        "cpu_seconds": time.process_time() - start_cpu,
+    }
 
 
 def _adapter_passes(
-    job: DivergeJob, context: WorkerContext, rows: list[Row]
+    job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning
 ) -> Iterator[tuple[list[int], Batch, Sides]]:
     """Yield numbers of rows, their batch, and both sides of it: one model, with its adapter on and off."""
     policy: Any = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
@@ -58,7 +66,7 @@ def _adapter_passes(
             logits: Tensor = head(hidden)
         return logits
 
-    for numbers in _plan(job, context, policy, rows):
+    for numbers in _plan(job, context, policy, rows, beginning):
         batch = _batch(rows, numbers, context)
         with policy.disable_adapter():
             reference_hidden = response_hidden(policy, batch)
@@ -66,11 +74,11 @@ def _adapter_passes(
 
 
 def _whole_model_passes(
-    job: DivergeJob, context: WorkerContext, rows: list[Row]
+    job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning
 ) -> Iterator[tuple[list[int], Batch, Sides]]:
     """Yield the same where all weights were trained: of the base model, only hidden states and the head stay."""
     model = load_policy(job.model, None, **job.compute.weights).to(context.device)
-    plan = _plan(job, context, model, rows)
+    plan = _plan(job, context, model, rows, beginning)
     kept = [response_hidden(model, _batch(rows, numbers, context)).cpu() for numbers in plan]
     reference_head = decoder_and_head(model)[1]
     del model
@@ -82,8 +90,10 @@ def _whole_model_passes(
         yield numbers, batch, ((head, response_hidden(policy, batch)), reference)
 
 
-def _plan(job: DivergeJob, context: WorkerContext, model: nn.Module, rows: list[Row]) -> list[list[int]]:
-    """Return the batches of this process, as numbers of rows."""
+def _plan(
+    job: DivergeJob, context: WorkerContext, model: nn.Module, rows: list[Row], beginning: Beginning
+) -> list[list[int]]:
+    """Return the batches of this process, as numbers of rows; made up of all rows, so that an earlier run's are left out whole."""
     check_supported(model, context.device, rows)
 
     def observe(numbers: list[int]) -> Tensor:
@@ -91,8 +101,12 @@ def _plan(job: DivergeJob, context: WorkerContext, model: nn.Module, rows: list[
         side = (decoder_and_head(model)[1], response_hidden(model, batch))
         return token_divergences(side, side, batch.targets)[0]
 
-    tokens = choose_places(job.compute, context, model, rows, observe, learning=False)
-    return context.share(plan_batches(rows, tokens))
+    tokens = choose_places(
+        job.compute, context, model, rows, observe, learning=False, chosen=beginning.layout
+    )
+    keep_beginning(context, beginning)
+    batches = plan_batches(rows, tokens)
+    return context.share([numbers for numbers in batches if (None, numbers[0]) not in beginning.done])
 
 
 def _batch(rows: list[Row], numbers: list[int], context: WorkerContext) -> Batch:

@@ -16,7 +16,13 @@ logger = logging.getLogger(__name__)
 KEPT = "kept.jsonl"
 EVENTS = "events-*.jsonl"
 # What each kind of result was computed for.
-_ITEMS = {"scores": "responses", "generations": "prompts", "attacks": "behaviours"}
+_ITEMS = {
+    "scores": "responses",
+    "generations": "prompts",
+    "divergences": "responses",
+    "ratings": "texts",
+    "attacks": "behaviours",
+}
 
 # The model that a job asks, where it asks several, and the number of what it was asked.
 Item = tuple[str | None, int]

@@ -24,7 +24,7 @@ from bdpo_pipeline.engine.job_folder import (
     read_result,
     remove_left_over,
 )
-from bdpo_pipeline.engine.jobs import AttackJob, GenerateJob, Job, ScoreJob, TrainJob
+from bdpo_pipeline.engine.jobs import Job, ScoreJob, TrainJob
 from bdpo_pipeline.engine.kept import items_of, read_kept
 from bdpo_pipeline.engine.launching import announced, end_group, started
 
@@ -102,9 +102,7 @@ def run_job(
 
 def _is_kept(job: Job) -> bool:
     """Return whether what the job has done stays in its folder until the caller is done with it."""
-    return isinstance(job, TrainJob | GenerateJob | AttackJob) or (
-        isinstance(job, ScoreJob) and job.resumable
-    )
+    return not isinstance(job, ScoreJob) or job.resumable
 
 
 def _ran(job: Job, result: dict[str, Any]) -> Event:

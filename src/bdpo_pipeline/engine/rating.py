@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from bdpo_pipeline.engine.beginning import find_beginning, keep_beginning
 from bdpo_pipeline.engine.budget import ENOUGH_PLACES
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import RateJob
@@ -12,16 +13,23 @@ from bdpo_pipeline.models.loading import load_rating_model, load_tokenizer
 
 
 def rate(job: RateJob, context: WorkerContext) -> dict[str, Any]:
-    """Rate every text and report each batch as a ``ratings`` event: numbers of texts, and the outputs as floats."""
+    """Rate every text that no earlier run of the job has rated.
+
+    Each batch is a ``ratings`` event, which is kept: numbers of texts, and the outputs as floats.
+    """
+    beginning = find_beginning(context, job.compute)
     texts = context.load_tokens()[0]["texts"]
     model: Any = load_rating_model(job.model, dtype=job.compute.dtype)
     model.to(context.device)
     # Padding stands on the right, where no place before it sees it, and the model finds each text's last place by this token.
     model.config.pad_token_id = padding = load_tokenizer(job.model).pad_token_id
-    mine = context.share(sorted(range(len(texts)), key=lambda i: (len(texts[i]), i)))
+    keep_beginning(context, beginning)
+    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     places = job.compute.tokens_per_batch or ENOUGH_PLACES[context.device.type]
-    with torch.inference_mode(), context.progress("rate", len(mine)) as advance:
-        for numbers in _batches(mine, [len(ids) for ids in texts], places):
+    batches = _batches(order, [len(ids) for ids in texts], places)
+    mine = context.share([numbers for numbers in batches if (None, numbers[0]) not in beginning.done])
+    with torch.inference_mode(), context.progress("rate", sum(map(len, mine))) as advance:
+        for numbers in mine:
             longest = max(len(texts[i]) for i in numbers)
             ids = torch.full((len(numbers), longest), padding)
             mask = torch.zeros_like(ids)
@@ -29,9 +37,9 @@ def rate(job: RateJob, context: WorkerContext) -> dict[str, Any]:
                 ids[row, : len(texts[number])] = torch.tensor(texts[number])
                 mask[row, : len(texts[number])] = 1
             outputs = model(input_ids=ids.to(context.device), attention_mask=mask.to(context.device)).logits
-            context.emit({"event": "ratings", "texts": numbers, "ratings": outputs[:, 0].double().tolist()})
+            context.keep({"event": "ratings", "texts": numbers, "ratings": outputs[:, 0].double().tolist()})
             advance(len(numbers))
-    return {}
+    return {"results": len(texts)}
 
 
 def _batches(numbers: list[int], lengths: list[int], places: int) -> Iterator[list[int]]:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bdpo_pipeline.engine.beginning import find_beginning, keep_beginning
 from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.jobs import ScoreJob
-from bdpo_pipeline.engine.kept import items_of, read_kept
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
 from bdpo_pipeline.engine.logps import base_model, check_supported, response_logps
 from bdpo_pipeline.engine.lora import fuse_lora
@@ -24,15 +24,11 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     Responses of one context share its computation, up to the batch's token bound. Batches are made up of all responses, and what is
     not wanted or is known is then left out: a pass that was cut off and goes on has the rest of its batches as they would have been.
     """
-    kept = read_kept(context.folder)
-    began = next((event for event in kept if event["event"] == "began"), None)
-    if began is not None and job.compute.threads is None:
-        torch.set_num_threads(began["threads"])
+    beginning = find_beginning(context, job.compute)
     ids, flat = context.load_tokens()
     response_context = flat["response_context"].tolist()
     wanted = flat.get("is_wanted", np.ones(len(response_context), bool)).tolist()
-    known = items_of(kept)
-    missing = [is_wanted and (None, i) not in known for i, is_wanted in enumerate(wanted)]
+    missing = [is_wanted and (None, i) not in beginning.done for i, is_wanted in enumerate(wanted)]
     model = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
     fuse_lora(model)
     apart = [
@@ -46,11 +42,11 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
         return response_logps(model, build_batch([apart[i] for i in numbers]).to(context.device))
 
     tokens = choose_places(
-        job.compute, context, model, apart, observe, learning=False, chosen=began and began["layout"]
+        job.compute, context, model, apart, observe, learning=False, chosen=beginning.layout
     )
+    if job.resumable:
+        keep_beginning(context, beginning)
     report = context.keep if job.resumable else context.emit
-    if began is None and context.accelerator.is_main_process:
-        report({"event": "began", "layout": context.facts, "threads": torch.get_num_threads()})
     batches = context.share(_wanted_batches(response_context, ids, missing, tokens))
     passes = 0
     start, start_cpu = time.monotonic(), time.process_time()
