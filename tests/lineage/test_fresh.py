@@ -114,6 +114,11 @@ CHAIN = [
 def test_runs_what_changed_and_says_why(toy):
     chain = toy(CHAIN, "doubled", "odd", "sum")
     assert chain.run(a=1, b=1).keys() == {"double", "parity", "add"}
+    assert re.findall(r"done: (\S+), (\d) of 3 nodes", chain.text) == [
+        ("double", "1"),
+        ("parity", "2"),
+        ("add", "3"),
+    ]
     assert chain.run(a=1, b=1) == {}
     assert "0 of 3 nodes ran" in chain.text
     assert re.findall(r"fresh: (\S+) \(version", chain.text) == ["double", "parity", "add"]

@@ -62,19 +62,18 @@ class _Session:
         Raises:
             Exception: what a node raises; what ran before it is done and will be fresh.
         """
-        for node in self._pipeline.nodes:
+        nodes = self._pipeline.nodes
+        for number, node in enumerate(nodes, 1):
             reasons = self._freshness.reasons(node) or self._wanted(node)
             if reasons:
                 self._bring(node, reasons)
+                logger.info("done: %s, %d of %d nodes", node.name, number, len(nodes))
             elif self._freshness.kept(node):
                 logger.info("fresh: %s (%s)", node.name, self._freshness.version(node))
             self._settled.add(node)
             self._release()
-        count, ran = (
-            len(self._pipeline.nodes),
-            [node.name for node in self._pipeline.nodes if node in self._done],
-        )
-        logger.info("%d of %d nodes ran%s", len(ran), count, f": {', '.join(ran)}" if ran else "")
+        ran = [node.name for node in nodes if node in self._done]
+        logger.info("%d of %d nodes ran%s", len(ran), len(nodes), f": {', '.join(ran)}" if ran else "")
 
     def _bring(self, node: Node, reasons: list[str]) -> None:
         """Run a node, and before it those that make what it needs in memory."""
