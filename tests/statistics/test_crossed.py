@@ -9,6 +9,7 @@ from scipy.stats import bootstrap, f_oneway, spearmanr, t
 from bdpo_pipeline.statistics import (
     mean_over_seeds,
     paired_difference,
+    pool_seeds,
     rank_correlation,
     resample,
     sign_flip_exact,
@@ -77,6 +78,33 @@ def test_variances_are_those_of_the_analysis_of_variance() -> None:
     # F of a one-way analysis over prompts has all within a prompt below the line: the seeds and the rest.
     within = (30 * crossed.by_seed.var(ddof=1) + crossed.rest_variance * 60 * 29) / 30
     assert crossed.prompt_variance * 60 / within == pytest.approx(between.statistic)
+
+
+def test_of_two_arms_the_pooled_spread_is_their_own() -> None:
+    first, second = np.random.default_rng(3).normal(0, 1, (2, 40, 3)) + np.array([0.0, 0.3, 0.9])
+    pooled = pool_seeds(np.array([first.mean(axis=0), second.mean(axis=0)]))
+    assert pooled is not None
+    (crossed,) = resample([first - second], range(40), seed=1, resamples=200)
+    assert pooled.difference == pytest.approx((crossed.by_seed.var(ddof=1), 2))
+    assert summarise([crossed], spread=pooled.difference) == pytest.approx(summarise([crossed]))
+
+
+def test_the_spread_of_many_arms_is_that_of_their_seeds() -> None:
+    rng = np.random.default_rng(5)
+    found = [
+        pool_seeds(rng.normal(0, 1, (7, 1)) + rng.normal(0, 2, (1, 3)) + rng.normal(0, 0.5, (7, 3)))
+        for _ in range(4000)
+    ]
+    assert np.mean([pooled.difference.variance for pooled in found]) == pytest.approx(2 * 0.25, rel=0.05)
+    assert np.mean([pooled.one_arm.variance for pooled in found]) == pytest.approx(4 + 0.25, rel=0.05)
+    # What arms share is known from three seeds only, however many arms there are.
+    assert np.median([pooled.one_arm.freedom for pooled in found]) == pytest.approx(2, rel=0.2)
+    assert found[0].difference.freedom == 12
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (5, 1)])
+def test_one_arm_or_one_seed_has_no_pooled_spread(shape: tuple[int, int]) -> None:
+    assert pool_seeds(np.ones(shape)) is None
 
 
 def test_items_of_one_prompt_are_drawn_together() -> None:

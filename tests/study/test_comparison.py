@@ -151,14 +151,16 @@ def test_categories_add_up_to_their_set(study: Tables, comparison: pd.DataFrame)
     assert "p_holm" not in table
 
 
-def test_equal_arms_are_rarely_told_apart_within_a_family() -> None:
-    # Four arms alike in 60 studies of one measure: how many have any claim. With 5 % each, more than 8 have in 3 of 1,000 cases.
+# In 60 studies of one measure: how many have any claim. With 5 % each, more than 8 have in 3 of 1,000 cases. Two seeds that chance
+# made alike would look like certainty, if every pair of arms had to find out alone how much seeds differ: then 10 of 60 have one.
+@pytest.mark.parametrize(("others", "seeds", "spread"), [("abc", 3, 0.15), ("abcdefgh", 2, 0.4)])
+def test_equal_arms_are_rarely_told_apart_within_a_family(others: str, seeds: int, spread: float) -> None:
     rng = np.random.default_rng(1)
     claimed = 0
-    arms = dict.fromkeys(["dpo", "a", "b", "c"], 0.0)
+    arms = dict.fromkeys(["dpo", *others], 0.0)
     for number in range(60):
         one = make_judgements(
-            rng, arms, 3, 0.15, {"one": ("refuse", 60)}, {"response_safety": ("safety", 0.9)}
+            rng, arms, seeds, spread, {"one": ("refuse", 60)}, {"response_safety": ("safety", 0.9)}
         )
         table = compare(one, NOTHING, NO_SCORES, baseline="dpo", seed=number, resamples=1000, rewards={})
         claimed += bool((table["p_holm"] < 0.05).any())

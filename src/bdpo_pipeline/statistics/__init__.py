@@ -3,9 +3,12 @@
 from bdpo_pipeline.statistics.correlation import rank_correlation
 from bdpo_pipeline.statistics.crossed import (
     Crossed,
+    PooledSeeds,
+    SeedSpread,
     Summary,
     mean_over_seeds,
     paired_difference,
+    pool_seeds,
     resample,
     summarise,
 )
@@ -20,6 +23,8 @@ from bdpo_pipeline.statistics.paired_tests import holm, mcnemar_exact, sign_flip
 __all__ = [
     "Crossed",
     "Estimate",
+    "PooledSeeds",
+    "SeedSpread",
     "Summary",
     "clustered_mean",
     "clustered_proportion",
@@ -27,6 +32,7 @@ __all__ = [
     "mcnemar_exact",
     "mean_over_seeds",
     "paired_difference",
+    "pool_seeds",
     "rank_correlation",
     "resample",
     "sign_flip_exact",

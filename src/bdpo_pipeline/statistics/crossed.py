@@ -2,7 +2,8 @@
 
 All seeds of an arm answer the same prompts, so the two are crossed. What a prompt does is bootstrapped: there are many. What a seed
 does cannot be, with two or three of them: resampling two seeds sees half of their variance. So the bootstrap of the prompts is
-widened by the variance between seeds beyond what the prompts explain, and by Student's t with the degrees of freedom of the sum.
+widened by the variance between seeds beyond what the prompts explain, and by Student's t with the degrees of freedom of the sum. Two
+seeds of two arms tell next to nothing of that variance, which is why it is pooled over all arms that were trained.
 
 Sources: paired bootstrap, Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 13; widened ("expanded")
 percentile intervals, T. Hesterberg, The American Statistician 69 (2015); variance of a mean over two crossed factors, H. Clark,
@@ -41,6 +42,47 @@ class Summary(NamedTuple):
     p: float
 
 
+class SeedSpread(NamedTuple):
+    """How much a value differs from seed to seed.
+
+    Attributes:
+        variance: of the value that one seed gives, its items being the same.
+        freedom: degrees of freedom of that estimate.
+    """
+
+    variance: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class PooledSeeds:
+    """The analysis of variance of means, arms x seeds with one value a cell; arms are taken to differ alike from seed to seed.
+
+    Attributes:
+        arms: how many were trained.
+        seeds: those that all have in common.
+        of_seeds: mean square of seeds, which all arms share.
+        of_both: mean square of arms and seeds: what a seed does to one arm alone.
+    """
+
+    arms: int
+    seeds: int
+    of_seeds: float
+    of_both: float
+
+    @property
+    def difference(self) -> SeedSpread:
+        """Of the difference of two arms that were trained with the same seed."""
+        return SeedSpread(2 * self.of_both, (self.arms - 1) * (self.seeds - 1))
+
+    @property
+    def one_arm(self) -> SeedSpread:
+        """Of one arm, and so of its difference from a model that no seed has a part in."""
+        shared, own = self.of_seeds / self.arms, self.of_both * (self.arms - 1) / self.arms
+        uncertain = (shared**2 + own**2 / max(self.arms - 1, 1)) / (self.seeds - 1)
+        return SeedSpread(shared + own, (shared + own) ** 2 / uncertain if uncertain else float("inf"))
+
+
 @dataclass(frozen=True)
 class Crossed:
     """The mean of one table over items and seeds, with what its uncertainty is made of.
@@ -74,6 +116,25 @@ def mean_over_seeds(
     """Return the mean of an arm over items and seeds, with an interval for new prompts to these very models."""
     (crossed,) = resample([values.mean(axis=1, keepdims=True)], clusters, seed=seed, resamples=resamples)
     return Estimate(*summarise([crossed], bounds=bounds, confidence=confidence)[:3])
+
+
+def pool_seeds(means: "Floats") -> PooledSeeds | None:
+    """Return how means over items differ from seed to seed, over all arms; None of fewer than two arms or seeds.
+
+    Args:
+        means: ``[arms, seeds]``, of all trained arms on the same items, and of the seeds that all have.
+    """
+    arms, seeds = means.shape
+    if arms < 2 or seeds < 2:
+        return None
+    by_seed = means.mean(axis=0)
+    rest = means - means.mean(axis=1, keepdims=True) - by_seed + means.mean()
+    return PooledSeeds(
+        arms,
+        seeds,
+        float(arms * by_seed.var(ddof=1)),
+        float((rest**2).sum()) / ((arms - 1) * (seeds - 1)),
+    )
 
 
 def paired_difference(
@@ -133,6 +194,7 @@ def summarise(
     *,
     bounds: Bounds = None,
     confidence: float = 0.95,
+    spread: SeedSpread | None = None,
 ) -> Summary:
     """Return the sum of means less other means, of different prompts but the same seeds, with an interval for new ones of both.
 
@@ -144,6 +206,7 @@ def summarise(
         bounds: the least and the largest value that there can be, or None. The interval stays within. Where all items agree, the
             bootstrap sees no spread; with bounds the interval is then Wilson's for so many prompts, without, it is the point.
         confidence: nominal coverage, between 0 and 1.
+        spread: how much the sum differs from seed to seed, where more is known of that than these means tell.
 
     Returns:
         The value, its interval, and the least level at which the interval would not hold 0. Bounds and p are NaN with fewer than two
@@ -159,7 +222,7 @@ def summarise(
     if prompts < 2:
         return Summary(value, float("nan"), float("nan"), float("nan"))
     by_seed: Floats = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
-    from_prompts, from_seeds, freedom = _variances(parts, by_seed)
+    from_prompts, from_seeds, freedom = _variances(parts, by_seed, spread)
     tail, least = (1 - confidence) / 2, 2 / (len(draws) + 1)
     if from_prompts + from_seeds < _NOTHING:
         low, high = _without_spread(value, prompts, bounds, confidence)
@@ -212,20 +275,23 @@ def _decompose(sums: "Floats", counts: "Floats", draws: "Floats") -> Crossed:
     )
 
 
-def _variances(parts: Sequence[Crossed], by_seed: "Floats") -> tuple[float, float, float]:
+def _variances(
+    parts: Sequence[Crossed], by_seed: "Floats", spread: SeedSpread | None
+) -> tuple[float, float, float]:
     """Return the variance that prompts explain, what seeds add beyond it, and the degrees of freedom of the sum."""
     seeds = len(by_seed)
     from_prompts = sum(part.prompt_variance for part in parts)
     uncertain = sum(part.prompt_variance**2 / (part.prompts - 1) for part in parts)
     from_seeds = 0.0
     if seeds > 1:
-        between = float(by_seed.var(ddof=1)) / seeds
+        variance, freedom = spread or SeedSpread(float(by_seed.var(ddof=1)), seeds - 1)
+        between = variance / seeds
         from_seeds = max(0.0, between - sum(part.rest_variance for part in parts))
         if from_seeds > _NOTHING:
-            uncertain += between**2 / (seeds - 1)
+            uncertain += between**2 / freedom
             uncertain += sum(part.rest_variance**2 / ((part.prompts - 1) * (seeds - 1)) for part in parts)
-    freedom = (from_prompts + from_seeds) ** 2 / uncertain if uncertain else float("inf")
-    return from_prompts, from_seeds, freedom
+    total = from_prompts + from_seeds
+    return from_prompts, from_seeds, total**2 / uncertain if uncertain else float("inf")
 
 
 def _widened(

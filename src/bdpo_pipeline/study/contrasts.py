@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.arms import BASE
 from bdpo_pipeline.seeds import derive_seed
-from bdpo_pipeline.statistics import holm, resample, sign_flip_exact, summarise
+from bdpo_pipeline.statistics import SeedSpread, holm, pool_seeds, resample, sign_flip_exact, summarise
 
 from .measures import HELDOUT, Measure
 
@@ -78,7 +78,8 @@ def measure_arms(
     for contrast, note in notes.items():
         by_contrast[contrast] = {"note": note}
         if contrast in pairs:
-            new, same = (summarise([next(drawn)], bounds=bounds) for _ in range(2))
+            new = summarise([next(drawn)], bounds=bounds, spread=_spread(measure, contrast, rewards))
+            same = summarise([next(drawn)], bounds=bounds)
             exact = _mcnemar(pairs[contrast], measure.prompts) if measure.outcomes else float("nan")
             row = (*new[:3], same.low, same.high, pairs[contrast].shape[1], new.p, same.p, exact)
             by_contrast[contrast] |= dict(zip(DIFFERENCES, row, strict=True))
@@ -124,6 +125,27 @@ def _pair(
         return None, f"not compared: {first} and {second} have no seed in common"
     note = "" if common == everything else f"compared on seeds {_listed(common)} of {_listed(everything)}"
     return one[common].to_numpy() - two[common].to_numpy(), note
+
+
+def _spread(measure: Measure, contrast: tuple[str, str], rewards: Mapping[str, str]) -> SeedSpread | None:
+    """Return how much the difference differs from seed to seed, by all trained arms that are alike enough to tell."""
+    import numpy as np
+
+    trained = [arm for arm in contrast if arm != BASE]
+    seeds = sorted(set.intersection(*(set(measure.tables[arm].columns) for arm in trained)))
+    kinds = {rewards.get(arm) for arm in trained}
+    alike = [
+        arm
+        for arm, table in measure.tables.items()
+        if arm != BASE
+        and set(seeds) <= set(table.columns)
+        # Shares of pairs by rewards of other kinds may differ otherwise.
+        and (measure.name != HELDOUT or rewards.get(arm) in kinds)
+    ]
+    pooled = pool_seeds(np.array([measure.tables[arm][seeds].to_numpy().mean(axis=0) for arm in alike]))
+    if pooled is None:
+        return None
+    return pooled.one_arm if BASE in contrast else pooled.difference
 
 
 def _mcnemar(differences: "Floats", prompts: Sequence[str]) -> float:

@@ -1,11 +1,11 @@
 """The overfitting gap: how much better an arm orders the pairs that it was trained on than pairs that it never saw."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bdpo_pipeline.seeds import derive_seed
-from bdpo_pipeline.statistics import Crossed, Summary, resample, summarise
+from bdpo_pipeline.statistics import Crossed, SeedSpread, Summary, pool_seeds, resample, summarise
 
 from .measures import Measure, heldout_measures
 
@@ -141,7 +141,27 @@ def _against_baseline(
         return {"note": f"not compared: {arm} and {baseline} have no seed in common"}
     values = [table[seeds].to_numpy() for table in tables]
     ((one, two),) = sides.resample([(values[0] - values[1], values[2] - values[3])])
-    return _named("difference", summarise([one], [two], bounds=(-2.0, 2.0)))
+    spread = _spread(
+        seeds, trains, heldout, [name for name in trains if rewards.get(name) == rewards.get(arm)]
+    )
+    return _named("difference", summarise([one], [two], bounds=(-2.0, 2.0), spread=spread))
+
+
+def _spread(
+    seeds: list[Any], trains: Mapping[str, Measure | None], heldout: Measure, alike: Sequence[str]
+) -> SeedSpread | None:
+    """Return how much the difference of two gaps differs from seed to seed, by all arms with rewards of this kind."""
+    import numpy as np
+
+    gaps = []
+    for arm in alike:
+        train, table = trains[arm], heldout.tables[arm]
+        if train is not None and set(seeds) <= set(table.columns) & set(train.tables[arm].columns):
+            gaps.append(
+                train.tables[arm][seeds].to_numpy().mean(axis=0) - table[seeds].to_numpy().mean(axis=0)
+            )
+    pooled = pool_seeds(np.array(gaps))
+    return None if pooled is None else pooled.difference
 
 
 def _named(name: str, summary: Summary) -> dict[str, float]:
