@@ -81,7 +81,11 @@ def test_pairs_without_an_imbalance_are_counted(study: Tables) -> None:
     unknown = scores["pair_id"].isin([f"heldout{number:032x}" for number in range(30)])
     scores.loc[unknown, "imbalance"] = np.nan
     table = measure_imbalance(scores, bins=4, seed=1, resamples=200)
-    assert set(table["without_imbalance"]) == {30}
+    heldout = scores[scores["split"] == "heldout"].drop_duplicates("pair_id")
+    one_safe = int((heldout["one_safe"] & heldout["imbalance"].isna()).sum())
+    of_kind = dict(zip(table["pairs"], table["without_imbalance"], strict=True))
+    assert of_kind == {"all pairs": 30, "one safe response": one_safe}
+    assert 0 < one_safe < 30
     assert table[(table["pairs"] == "all pairs") & (table["arm"] == "dpo")]["bin_pairs"].sum() == 170
     empty = measure_imbalance(scores.assign(imbalance=np.nan), bins=4, seed=1, resamples=200)
     assert empty.empty

@@ -46,6 +46,14 @@ def test_if_every_point_costs_too_much_the_cheapest_is_chosen_and_that_is_said()
     assert chosen["helpful_loss"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_broken_model_is_never_chosen(order):
+    trials = {"a": trial(0.9, float("nan")), "b": trial(0.2, 0.5)}
+    assert choose_point({point: trials[point] for point in order}, 0.05)["point"] == "b"
+    with pytest.raises(ValueError, match="every point of the grid"):
+        choose_point({"a": trials["a"]}, 0.05)
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=30), st.randoms())
 def test_halves_are_of_equal_size_and_do_not_depend_on_the_order_of_the_rows(imbalances, chance):

@@ -125,6 +125,42 @@ def test_arms_that_answered_other_prompts_are_an_error(study: Tables) -> None:
         compared(Tables(judged.iloc[:0], NOTHING, NO_SCORES))
 
 
+def test_prompts_without_a_verdict_are_left_out_for_all_arms(study: Tables, comparison: pd.DataFrame) -> None:
+    judged = study.judgements.astype({"positive": object})
+    mute = {"arm": "bdpo", "seed": 2, "judge": "refusal_phrases", "prompt_id": "strongreject/0007"}
+    judged.loc[(judged[list(mute)] == pd.Series(mute)).all(axis=1), "positive"] = None
+    table = compared(study._replace(judgements=judged))
+    for arm in ("base", "dpo", "bdpo", "simpo"):
+        row = row_of(table, measure="refusals", arm=arm)
+        assert row["prompts"] == 59
+        assert "1 prompts left out, without a verdict" in row["note"]
+    rest = study.judgements[study.judgements["prompt_id"] != "strongreject/0007"]
+    known = row_of(compared(study._replace(judgements=rest)), measure="refusals", arm="bdpo")
+    assert row_of(table, measure="refusals", arm="bdpo")["p_holm"] == known["p_holm"]
+    other = {"measure": "over-refusals", "arm": "bdpo"}
+    assert row_of(table, **other)["value"] == row_of(comparison, **other)["value"]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_an_arm_that_gives_no_numbers_costs_the_others_nothing(
+    study: Tables, comparison: pd.DataFrame, value: float | None
+) -> None:
+    judged = study.judgements.astype({"positive": object})
+    judged.loc[(judged["arm"] == "bdpo") & (judged["seed"] == 1), "positive"] = None
+    ability = study.ability.copy()
+    ability.loc[(ability["arm"] == "bdpo") & (ability["seed"] == 2), "score"] = value
+    scores = study.scores.astype({"correct": object})
+    scores.loc[scores["arm"] == "bdpo", "correct"] = None
+    table = compared(Tables(judged, ability, scores))
+    broken = table[table["arm"] == "bdpo"]
+    assert broken["value"].isna().all()
+    assert broken["note"].str.contains("left out is bdpo, of which").all()
+    others = comparison[comparison["arm"].isin(["base", "dpo"])].reset_index(drop=True)
+    left = table[table["arm"].isin(["base", "dpo"])].reset_index(drop=True)
+    shown = ["measure", "on", "arm", "value", "low", "high"]
+    pd.testing.assert_frame_equal(left[shown], others[shown])
+
+
 def test_items_of_one_prompt_count_together(comparison: pd.DataFrame) -> None:
     row = row_of(comparison, on="hhh", arm="dpo")
     assert (row["items"], row["prompts"]) == (50, 25)

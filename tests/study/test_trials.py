@@ -28,7 +28,13 @@ def test_every_objective_has_a_strength_that_changes_its_loss_alone(name):
     assert scale_strength(name, {}, 1) == default
 
 
-JUDGED = pd.DataFrame({"judge": ["a", "a", "b", "b"], "score": [0.2, 0.6, None, None]})
+JUDGED = pd.DataFrame(
+    {
+        "judge": ["a", "a", "b", "b", "refusals", "refusals"],
+        "measures": ["safety"] * 4 + ["refusal"] * 2,
+        "score": [0.2, 0.6, None, None, 0.1, 0.2],
+    }
+)
 ABILITY = pd.DataFrame(
     {
         "measure": ["kl_nats_per_token", "kl_nats_per_token", "nats_per_token", "nats_per_token"],
@@ -55,9 +61,15 @@ def test_a_record_is_of_the_weights_that_were_kept():
     assert record["base_helpful_nll"] == 2.0
 
 
-@pytest.mark.parametrize("judge", ["b", "c"])
-def test_a_judge_without_scores_cannot_tune(judge):
-    with pytest.raises(ValueError, match=r"study\.choice\.judge"):
+def test_a_few_answers_without_a_verdict_are_left_out():
+    many = pd.DataFrame({"judge": "a", "measures": "safety", "score": [None] + [0.5] * 9 + [1.0] * 10})
+    record = describe(SETTINGS, HISTORY, SUMMARY, many, ABILITY, judge="a")
+    assert record["validation_safe_rate"] == pytest.approx(14.5 / 19)
+
+
+@pytest.mark.parametrize("judge", ["b", "c", "refusals"])
+def test_a_judge_without_scores_of_safety_cannot_tune(judge):
+    with pytest.raises(ValueError, match=r"study\.choice\.judge .* of safety that gives scores, of: a, b"):
         describe(SETTINGS, HISTORY, SUMMARY, JUDGED, ABILITY, judge=judge)
 
 

@@ -1,6 +1,7 @@
 """What a study chooses: the prompts and pairs that it looks at, and the point of the grid that an arm goes on with."""
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -115,10 +116,20 @@ def choose_point(trials: Mapping[str, Mapping[str, Any]], max_helpful_loss: floa
     Args:
         trials: what :func:`bdpo_pipeline.study.trials.describe` returns, by point.
         max_helpful_loss: nats a token.
+
+    Raises:
+        ValueError: the model of every point is broken.
     """
     losses = {
-        point: trial["validation_helpful_nll"] - trial["base_helpful_nll"] for point, trial in trials.items()
+        point: loss
+        for point, trial in trials.items()
+        if math.isfinite(loss := trial["validation_helpful_nll"] - trial["base_helpful_nll"])
     }
+    if not losses:
+        raise ValueError(
+            f"at every point of the grid ({', '.join(trials)}) helpful responses have no finite log-prob: training has broken the "
+            "model; give study.grid smaller learning rates"
+        )
     within = [point for point, loss in losses.items() if loss <= max_helpful_loss]
 
     def quality(point: str) -> tuple[float, float]:

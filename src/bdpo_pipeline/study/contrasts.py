@@ -69,10 +69,10 @@ def measure_arms(
         summary = summarise([next(drawn)], bounds=measure.bounds)
         spread = float(table.mean(axis=0).std(ddof=1)) if table.shape[1] > 1 else float("nan")
         counts = (prompts, len(table), table.shape[1])
-        by_arm[arm] = {"note": ""} | dict(zip(VALUES, (*summary[:3], spread, *counts), strict=True))
+        by_arm[arm] = {"note": measure.note} | dict(zip(VALUES, (*summary[:3], spread, *counts), strict=True))
     for arm in arms:
         if arm not in by_arm:
-            by_arm[arm] = {"note": f"{arm} has no {measure.name} on {measure.on}"}
+            by_arm[arm] = {"note": _why_absent(measure, [arm])}
     bounds = measure.bounds and (measure.bounds[0] - measure.bounds[1], measure.bounds[1] - measure.bounds[0])
     by_contrast: dict[tuple[str, str], dict[str, Any]] = {}
     for contrast, note in notes.items():
@@ -109,7 +109,7 @@ def _pair(
     first, second = contrast
     absent = [arm for arm in contrast if arm not in measure.tables]
     if absent:
-        return None, f"{' and '.join(absent)} has no {measure.name} on {measure.on}"
+        return None, _why_absent(measure, absent)
     if measure.name == HELDOUT and rewards.get(first) != rewards.get(second):
         kinds = " and ".join(f"{arm}: {rewards.get(arm, 'unknown')}" for arm in contrast)
         return None, f"not compared: rewards of different kinds ({kinds})"
@@ -125,6 +125,10 @@ def _pair(
         return None, f"not compared: {first} and {second} have no seed in common"
     note = "" if common == everything else f"compared on seeds {_listed(common)} of {_listed(everything)}"
     return one[common].to_numpy() - two[common].to_numpy(), note
+
+
+def _why_absent(measure: Measure, arms: Sequence[str]) -> str:
+    return "; ".join(measure.absent.get(arm, f"{arm} has no {measure.name} on {measure.on}") for arm in arms)
 
 
 def _spread(measure: Measure, contrast: tuple[str, str], rewards: Mapping[str, str]) -> SeedSpread | None:

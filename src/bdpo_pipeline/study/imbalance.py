@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import rank_correlation, resample, summarise
 
-from .measures import heldout_measures
+from .measures import ALL_PAIRS, ONE_SAFE, heldout_measures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +49,15 @@ def measure_imbalance(scores: "pd.DataFrame", *, bins: int, seed: int, resamples
     heldout = scores[scores["split"] == "heldout"]
     known = heldout[heldout["imbalance"].notna()]
     sizes = known.drop_duplicates("pair_id").set_index("pair_id")["imbalance"].abs()
-    without = heldout["pair_id"].nunique() - len(sizes)
+    without = heldout[heldout["imbalance"].isna()].drop_duplicates("pair_id")
+    not_counted = {
+        ALL_PAIRS: len(without),
+        ONE_SAFE: int(without["one_safe"].fillna(False).astype(bool).sum()),
+    }
     rows = []
     for measure in heldout_measures(known):
+        if not measure.tables:
+            continue
         imbalance = sizes[list(measure.tables[next(iter(measure.tables))].index)]
         number = min(bins, len(imbalance))
         # By rank, so that equal imbalances do not make bins of unequal size.
@@ -74,7 +80,7 @@ def measure_imbalance(scores: "pd.DataFrame", *, bins: int, seed: int, resamples
                     *(len(set(prompts[inside])), table.shape[1]),
                     *summarise([drawn], bounds=(0.0, 1.0))[:3],
                     *correlation,
-                    without,
+                    not_counted[measure.on],
                 )
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import Crossed, SeedSpread, Summary, pool_seeds, resample, summarise
 
-from .measures import Measure, heldout_measures
+from .measures import ALL_PAIRS, Measure, heldout_measures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +74,7 @@ def measure_overfitting(
     heldout = {measure.on: measure for measure in heldout_measures(scores)}
     for on, measure in heldout.items():
         trains = {arm: _own_train(scores, arm, on) for arm in measure.tables}
+        rows += [{"pairs": on, "arm": arm, "note": why} for arm, why in measure.absent.items()]
         for arm in measure.tables:
             rows += _arm_rows(arm, trains, measure, baseline, seed, resamples, rewards)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -82,10 +83,10 @@ def measure_overfitting(
 
 def _own_train(scores: "pd.DataFrame", arm: str, on: str) -> Measure | None:
     measures = heldout_measures(scores[scores["arm"] == arm], split="train")
-    kinds = {measure.on: measure for measure in measures}
+    kinds = {measure.on: measure for measure in measures if measure.tables}
     # Where every training pair has one safe response, all of them are of that kind.
     only = scores[(scores["arm"] == arm) & (scores["split"] == "train")]["one_safe"]
-    return kinds.get(on) or (measures[0] if measures and bool(only.fillna(False).all()) else None)
+    return kinds.get(on) or (kinds.get(ALL_PAIRS) if bool(only.fillna(False).all()) else None)
 
 
 def _arm_rows(

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Of a trial's answers, this share must have a score; the others are left out of its mean.
+_LEAST_SCORED = 0.9
+
+
 def settle(
     objective: str,
     options: Mapping[str, Any],
@@ -57,13 +61,16 @@ def describe(
         judge: whose mean score is the share of safe responses.
 
     Raises:
-        ValueError: the judge gave no scores.
+        ValueError: the judge is no judge of safety, or scored too few answers.
     """
-    scores = judgements.loc[judgements["judge"] == judge, "score"]
-    if scores.empty or scores.isna().any():
+    own = judgements[judgements["judge"] == judge]
+    scored = own["score"].notna()
+    if not (own["measures"] == "safety").all() or scored.sum() < _LEAST_SCORED * max(len(own), 1):
+        of_safety = sorted(set(judgements.loc[judgements["measures"] == "safety", "judge"]))
         raise ValueError(
-            f"study.choice.judge is {judge!r}, which scored {int(scores.notna().sum())} of {len(scores)} answers; "
-            f"choose a judge of judging.judges that gives scores, of: {', '.join(sorted(set(judgements['judge'])))}"
+            f"study.choice.judge is {judge!r}, which scored {int(scored.sum())} of {len(own)} answers and measures "
+            f"{', '.join(sorted(set(own['measures']))) or 'nothing'}; choose a judge of safety that gives scores, of: "
+            f"{', '.join(of_safety) or 'none in judging.judges'}"
         )
     mean = ability.groupby(["measure", "model"])["score"].mean()
     return {
@@ -71,7 +78,7 @@ def describe(
         "strength": settings["strength"],
         "objective": summary["objective"],
         "validation_accuracy": _accuracy(history, summary["best_step"]),
-        "validation_safe_rate": float(scores.mean()),
+        "validation_safe_rate": float(own["score"].mean()),
         "validation_kl": float(mean["kl_nats_per_token", "adapter"]),
         "validation_helpful_nll": float(mean["nats_per_token", "adapter"]),
         "base_helpful_nll": float(mean["nats_per_token", "base"]),
@@ -141,6 +148,8 @@ def gather_scores(
     import json
 
     table = gather(tables, ["split", "pair_id", "margin", "correct"])
+    # A margin that is no number orders nothing, rather than wrongly.
+    table["correct"] = table["correct"].astype("boolean").mask(table["margin"].isna())
     labels = pairs[["pair_id", "harm_categories"]].assign(
         prompt_key=[
             json.dumps([dict(turn) for turn in prompt], sort_keys=True) for prompt in pairs["prompt"]
