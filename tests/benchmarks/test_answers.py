@@ -44,6 +44,17 @@ def test_thousands_and_signs():
         ("June 24, 1957", "June 24 1957.", True, True),
         ("13", "1961 or 13?", False, True),
         ("13", "131", False, False),
+        # What SQuAD's comparison leaves nothing of.
+        ("A", "A.", True, True),
+        ("A", "a", True, True),
+        ("A", "The answer is A.", False, True),
+        ("A", "The", False, False),
+        ("A", "B", False, False),
+        ("A", "", False, False),
+        ("The", "", False, False),
+        ("+", "+", True, True),
+        ("+", "-", False, False),
+        ("Paris", "the", False, False),
     ],
 )
 def test_texts(answer, response, strict, lenient):
@@ -53,6 +64,16 @@ def test_texts(answer, response, strict, lenient):
 @given(st.text())
 def test_normalising_twice_is_normalising_once(text):
     assert normalise(normalise(text)) == normalise(text)
+
+
+@given(st.sampled_from(["number", "text"]), st.text(), st.sampled_from(["", " ", "\n"]))
+def test_an_empty_response_is_never_right(match, answer, response):
+    assert not any(grade(match, answer, response).values())
+
+
+@given(st.text(min_size=1).filter(str.strip))
+def test_the_answer_itself_is_right(answer):
+    assert grade("text", answer, answer) == {"accuracy": True, "accuracy_lenient": True}
 
 
 @given(st.sampled_from(["number", "text"]), st.text(min_size=1), st.text())

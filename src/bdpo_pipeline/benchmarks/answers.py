@@ -1,7 +1,8 @@
 """Whether a generated answer is right.
 
 Numbers are taken as lm-evaluation-harness takes them for GSM8K (its ``strict-match`` and ``flexible-extract``), so that scores compare.
-Texts are compared as SQuAD's own evaluation does (Rajpurkar et al., arXiv 1606.05250): without case, punctuation and articles.
+Texts are compared as SQuAD's own evaluation does (Rajpurkar et al., arXiv 1606.05250): without case, punctuation and articles; where
+that leaves nothing of the answer, such as "A" of a choice, with articles, or with punctuation, too.
 """
 
 import re
@@ -20,7 +21,7 @@ def grade(match: Match, answer: str, response: str) -> dict[str, bool]:
 
     Args:
         match: ``number``: the number behind the first ``####`` counts, leniently the last number anywhere. ``text``: the response as a
-            whole counts, leniently the answer may stand anywhere in it.
+            whole counts, leniently the answer may stand anywhere in it. An empty response is never right.
         answer: the right one; of numbers, what stands behind its last ``####``.
         response: what was answered.
     """
@@ -31,13 +32,25 @@ def grade(match: Match, answer: str, response: str) -> dict[str, bool]:
             "accuracy": bool(marked) and _plain(marked[0]) == right,
             "accuracy_lenient": bool(anywhere) and _plain(anywhere[-1]) == right,
         }
-    right, given = normalise(answer), normalise(response)
-    return {"accuracy": given == right, "accuracy_lenient": f" {right} " in f" {given} "}
+    reading = next((read for read in (normalise, _keep_articles, _keep_all) if read(answer)), _keep_all)
+    right, given = reading(answer), reading(response)
+    return {
+        "accuracy": bool(given) and given == right,
+        "accuracy_lenient": bool(given) and f" {right} " in f" {given} ",
+    }
 
 
 def normalise(text: str) -> str:
     """Return the words of a text, in lower case, without punctuation and articles, one space between them."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    return _keep_all(_ARTICLES.sub(" ", _keep_articles(text)))
+
+
+def _keep_articles(text: str) -> str:
+    return _keep_all(text.translate(_PUNCTUATION))
+
+
+def _keep_all(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def _plain(number: str) -> str:
