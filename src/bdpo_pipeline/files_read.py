@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain, count
 from pathlib import Path
 
 _noted: ContextVar[dict[str, Path] | None] = ContextVar("files_read", default=None)
@@ -12,12 +13,15 @@ def note_file(name: str, path: Path) -> None:
     """Say that the running node reads a file; without anyone who notes, nothing happens.
 
     Args:
-        name: the same wherever the file lies, such as its path within the raw data.
+        name: the same wherever the file lies, such as its path within the raw data. Other files of one name get a number in the order
+            in which the node reads them: ``name``, ``name (2)``.
         path: where it lies now.
     """
     noted = _noted.get()
-    if noted is not None:
-        noted[name] = path
+    if noted is None:
+        return
+    names = chain([name], (f"{name} ({number})" for number in count(2)))
+    noted[next(free for free in names if noted.get(free, path) == path)] = path
 
 
 @contextmanager

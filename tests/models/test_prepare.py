@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bdpo_pipeline.files_read import noting_files
 from bdpo_pipeline.models.loading import load_model, load_tokenizer
 from bdpo_pipeline.models.prepare import ModelNotFoundError, ModelSource, prepare_base_model
 
@@ -69,6 +70,25 @@ def test_folder_is_used_where_it_lies(tiny_model, tmp_path):
     base = prepare_base_model(ModelSource("folder", path), tmp_path)
     assert base["path"] == path
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_two_models_are_noted_apart(tiny_model, tmp_path):
+    import shutil
+
+    original = Path(tiny_model("llama")["path"])
+    folders = [tmp_path / place for place in ("a/judge", "b/judge", "b/other")]
+    for folder in folders:
+        shutil.copytree(original, folder)
+    with noting_files() as found:
+        for folder in folders:
+            prepare_base_model(ModelSource("folder", str(folder)), tmp_path / "store")
+    weights = {name: path for name, path in found.items() if "model.safetensors" in name}
+    assert weights == {
+        "model judge/model.safetensors": folders[0] / "model.safetensors",
+        "model judge/model.safetensors (2)": folders[1] / "model.safetensors",
+        "model other/model.safetensors": folders[2] / "model.safetensors",
+    }
+    assert set(found.values()) == {path for folder in folders for path in folder.iterdir()}
 
 
 def test_own_chat_template_is_put_in_and_changes_the_fingerprint(tiny_model, tmp_path):

@@ -147,9 +147,9 @@ def _from_folder(wanted: ModelSource, _store: Path) -> Path:
             f"base_model.name = {wanted.name!r} is no model folder: it has no config.json. "
             "Name the folder that save_pretrained wrote, or set base_model.source to hub or gguf"
         )
-    described = [folder / name for name in ("config.json", *TOKENIZER_FILES)]
+    described = [folder / name for name in ("config.json", "generation_config.json", *TOKENIZER_FILES)]
     for path in [*sorted(folder.glob("*.safetensors")), *(path for path in described if path.is_file())]:
-        note_file(f"model {path.name}", path)
+        note_file(f"model {folder.absolute().name}/{path.name}", path)
     return folder
 
 
