@@ -157,6 +157,8 @@ def make_trials(rng: np.random.Generator, objectives: Mapping[str, str]) -> pd.D
                     "validation_kl": float(rng.gamma(2, 0.03)),
                     "validation_helpful_nll": float(rng.normal(2, 0.05)),
                     "base_helpful_nll": 1.95,
+                    "helpful_loss": 0.02,
+                    "within_bound": True,
                     "step_0_loss": 0.693147,
                     "steps": 40,
                     "best_step": 30,

@@ -13,6 +13,7 @@ PROJECT = {
     "training": {"epochs": 1, "optimiser": {"learning_rate": 1e-4, "schedule": "cosine"}},
     "study": {
         "seeds": [4, 2],
+        "tuning_seed": 9,
         "grid": {"slow": {"learning_rate": 1e-5, "strength": 1}},
         "arms": {"dpo": {"objective": {"name": "dpo"}}},
         "choice": {"prompts": 3},
@@ -80,6 +81,7 @@ def test_without_a_study_nothing_happens():
     [
         ({"seeds": [1, 1]}, "seeds"),
         ({"seeds": []}, "seeds"),
+        ({"tuning_seed": 2}, "tuning_seed 2 is one of seeds"),
         ({"grid": {"slow": {"learning_rate": 1e-5}}}, "strength"),
         ({"grid": {"slow": None}}, "grid"),
         ({"grid": {"Slow-1": {"learning_rate": 1e-5, "strength": 1}}}, "'Slow-1'"),

@@ -6,9 +6,9 @@ Kedro asks for the graph before it tells the parameters, so what the graph follo
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bdpo_pipeline.parameters import ParameterGroup
 
@@ -53,6 +53,7 @@ class _Names(ParameterGroup):
     """What of `study` decides the graph; the rest is checked by the nodes that take it."""
 
     seeds: list[int] = Field(min_length=1)
+    tuning_seed: int = Field(ge=0)
     grid: dict[str, GridPoint] = Field(min_length=1)
     arms: dict[str, Arm] = Field(min_length=1)
 
@@ -63,6 +64,15 @@ class _Names(ParameterGroup):
             raise ValueError(f"found {seeds}; accepted: different integers from 0")
         return seeds
 
+    @model_validator(mode="after")
+    def _tuned_apart(self) -> Self:
+        if self.tuning_seed in self.seeds:
+            raise ValueError(
+                f"tuning_seed {self.tuning_seed} is one of seeds: the model that was the luckiest of the grid would be compared; give "
+                "another"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,7 +81,7 @@ class Plan:
     Attributes:
         arms: names of the arms that are trained, with the pairs that each takes.
         points: names of the grid's points.
-        seeds: the seeds; the first is the one that arms are tuned with.
+        seeds: of the models that are compared.
     """
 
     arms: Mapping[str, str]

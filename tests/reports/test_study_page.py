@@ -11,7 +11,14 @@ import pytest
 
 from bdpo_pipeline.reports.study_page import render_study, render_study_markdown
 from bdpo_pipeline.reports.study_plots import ARM_COLOURS
-from bdpo_pipeline.reports.study_words import StudyTables, finding, is_better, verdict_sentences
+from bdpo_pipeline.reports.study_words import (
+    StudyTables,
+    finding,
+    imbalance_sentence,
+    is_better,
+    tuning_sentences,
+    verdict_sentences,
+)
 
 from ..study_tables import make_study
 from .test_page import Outline
@@ -106,6 +113,56 @@ def test_the_verdict_claims_what_is_shown_and_no_more() -> None:
     assert "No difference from dpo could be shown on any measure for cpo." in text
     assert "The untrained model could not be told from dpo on any of 1 measures." in text
     assert "reach 10.0 points to either side" in text
+
+
+def test_the_untrained_model_is_not_called_alike_where_these_models_differ() -> None:
+    rows = [row(arm="base", p_holm=0.9), row(arm="base", on="gcg", p_holm=0.9, p_models_holm=0.9)]
+    text = " ".join(verdict_sentences(pd.DataFrame(rows), "dpo"))
+    assert "From the very models of dpo the untrained one differs" in text
+    assert "on 1 of 2 measures: safe responses on strongreject" in text
+    assert "could not be told" not in text
+
+
+def test_an_arm_that_was_tuned_by_another_rule_is_named(tables: StudyTables) -> None:
+    assert tuning_sentences(tables.trials) == []
+    beyond = tables.trials.assign(within_bound=tables.trials["arm"] != "simpo")
+    (said,) = tuning_sentences(beyond)
+    assert "as likely as asked with simpo:" in said
+    assert (
+        "fast (chosen, beyond the bound)" in Outline(render_study(replace(tables, trials=beyond), FACTS)).text
+    )
+
+
+def test_one_seed_claims_nothing_of_others(tables: StudyTables) -> None:
+    one = tables.comparison.assign(compared_seeds=1, seeds=1)
+    nothing = tables.comparison.assign(
+        compared_seeds=pd.array([pd.NA] * len(one), "Int64"), difference=float("nan")
+    )
+    assert "There is one seed" in Outline(render_study(replace(tables, comparison=nothing), FACTS)).text
+    text = Outline(render_study(replace(tables, comparison=one), FACTS)).text
+    assert "There is one seed" in text
+    assert "Intervals of differences hold for other seeds" not in text
+    assert "Thin: other seeds, too" not in text
+
+
+def test_what_imbalance_goes_with_is_said_for_these_models_only() -> None:
+    def said(*correlations: tuple[float, float]) -> str:
+        rows = [
+            {"pairs": "all pairs", "arm": f"a{n}", "correlation": (low + high) / 2}
+            | {"correlation_low": low, "correlation_high": high}
+            for n, (low, high) in enumerate(correlations)
+        ]
+        return imbalance_sentence(pd.DataFrame(rows, columns=list(rows[0]) if rows else ["pairs", "arm"]))
+
+    nan = float("nan")
+    assert "no held-out pairs with an imbalance" in said()
+    assert "orders all held-out pairs alike" in said((nan, nan))
+    assert "none has an interval without 0" in said((-0.1, 0.1))
+    both = said((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (nan, nan))
+    assert both.startswith("For these very models")
+    assert "a0 (all pairs) makes more errors on pairs of larger imbalance; a1 (all pairs) makes fewer" in both
+    assert "the other 1." in both
+    assert "other" not in said((0.1, 0.2))
 
 
 def test_nothing_compared_is_said() -> None:

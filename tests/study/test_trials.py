@@ -75,9 +75,13 @@ def test_a_judge_without_scores_of_safety_cannot_tune(judge):
 
 def test_all_points_of_all_arms_are_told():
     records = {
-        f"{arm}/{point}": {"validation_kl": k} for k, (arm, point) in enumerate(["da", "db", "ca", "cb"])
+        f"{arm}/{point}": {"validation_helpful_nll": 2.0 + k / 10, "base_helpful_nll": 2.0}
+        for k, (arm, point) in enumerate(["da", "db", "ca", "cb"])
     }
-    table = gather_trials(records, {"d": "a", "c": "b"}, dict.fromkeys(records, 1.0), 7)
+    chosen = {arm: {"point": point, "max_helpful_loss": 0.15} for arm, point in ("da", "cb")}
+    table = gather_trials(records, chosen, dict.fromkeys(records, 1.0), 7)
+    assert table["helpful_loss"].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert table["within_bound"].tolist() == [True, True, False, False]
     assert table[["arm", "point", "chosen"]].to_numpy().tolist() == [
         ["d", "a", True],
         ["d", "b", False],

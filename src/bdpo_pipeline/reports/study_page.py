@@ -18,19 +18,29 @@ from .study_tables import (
     subsets_table,
     trials_table,
 )
-from .study_words import StudyTables, arms_of, finding, imbalance_sentence, verdict_sentences
+from .study_words import (
+    StudyTables,
+    arms_of,
+    finding,
+    imbalance_sentence,
+    tuning_sentences,
+    verdict_sentences,
+)
 from .tables import Table
 
 # What a reader must know of any such study; what is missing in this one stands in a table of its own.
-LIMITS = (
+_SEVERAL_SEEDS = (
     "Intervals of an arm's own mean hold for other prompts put to the very models that were trained. Intervals of differences hold "
-    "for other seeds, too, as far as so few seeds can say: where seeds differ much, such an interval left out a true difference of 0 "
-    "in up to 12 % of simulated studies with two seeds and in up to 8 % with three, and not in 5 %.",
+    "for other seeds, too, as far as so few seeds can say: how much seeds differ is taken to be alike for all trained arms."
+)
+_ONE_SEED = "There is one seed, so all intervals hold for other prompts put to the very models that were trained, and for no others."
+LIMITS = (
     "Prompts stand for prompts like them: a set of jailbreaks says nothing of jailbreaks of another kind.",
     "P-values are corrected within a measure, for its arms, and not over measures: of many measures, some differences will look "
     "shown.",
     "Judges are fallible; their measured accuracy is that on answers of other models.",
-    "Arms were tuned on the same small grid with one seed. Another grid may favour another arm.",
+    "Arms were tuned on the same small grid with one seed, which is not among those that are compared. Another grid may favour "
+    "another arm.",
     "How comprehension is estimated and turned into weights is a reconstruction. Nothing here replicates the figures of the paper.",
 )
 
@@ -79,7 +89,7 @@ def render_study_markdown(tables: StudyTables, facts: dict[str, Any]) -> str:
     section("Tuning", shared["tuning"])
     section("Judges", shared["judges"])
     section("Missing", shared["missing"] or "Nothing is missing: every arm was compared on every measure.")
-    section("Limits", "\n".join(f"- {limit}" for limit in LIMITS))
+    section("Limits", "\n".join(f"- {limit}" for limit in shared["limits"]))
     section("How it was made", *shared["made_of"])
     return "\n\n".join(parts) + "\n"
 
@@ -93,7 +103,7 @@ def _shared(tables: StudyTables, facts: dict[str, Any]) -> dict[str, Any]:
         "title": facts["title"],
         "made": facts["made"],
         "subtitle": f"{len(trained)} trained arms on {facts['base_model']}, up to {seeds} seeds, compared with {baseline}",
-        "verdict": verdict_sentences(comparison, baseline),
+        "verdict": [*verdict_sentences(comparison, baseline), *tuning_sentences(tables.trials)],
         "headlines": _headlines(tables, trained),
         "overview": overview_table(comparison, baseline),
         "categories": category_tables(tables.categories),
@@ -104,7 +114,7 @@ def _shared(tables: StudyTables, facts: dict[str, Any]) -> dict[str, Any]:
         "tuning": None if tables.trials.empty else trials_table(tables.trials),
         "judges": judges_table(comparison),
         "missing": missing_table(tables),
-        "limits": LIMITS,
+        "limits": (_SEVERAL_SEEDS if comparison["compared_seeds"].fillna(0).max() > 1 else _ONE_SEED, *LIMITS),
         "made_of": [
             facts_table("Code, packages and machine.", facts["provenance"]),
             facts_table("All parameters of the run.", facts["parameters"]),

@@ -234,10 +234,12 @@ def _difference_plot(
     thick.error_x.update(thickness=4, width=0)
     direction = {"higher": "more is better", "lower": "less is better"}.get(rows[0]["better"], "")
     shown, same = ([row["arm"] for row in rows if finding(row) == what] for what in ("shown", "models"))
+    seeds = [row["compared_seeds"] for row in rows if not is_missing(row["compared_seeds"])]
     return Plot(
         name=name,
         title=f"{measure_label(rows[0])}".capitalize(),
-        explanation=f"Difference from {baseline}; {direction}. Thick: other prompts to these models. Thin: other seeds, too.",
+        explanation=f"Difference from {baseline}; {direction}. Thick: other prompts to these models. "
+        + ("Thin: other seeds, too." if max(seeds, default=1) > 1 else "One seed, so no more is said."),
         summary=f"Shown after Holm's correction: {', '.join(shown) or 'none'}; of these models only: {', '.join(same) or 'none'}.",
         figure=_by_row(
             [thin, thick],

@@ -105,7 +105,8 @@ def overfitting_table(overfitting: DataFrame, baseline: str) -> Table:
     ]
     caption = (
         "Share of pairs whose chosen response has the higher implicit reward, and by how many points it is larger on training pairs. "
-        "Single seeds and the gap of their mean: for other prompts to these models; differences: for other seeds, too."
+        "Single seeds and the gap of their mean: for other prompts to these models; differences of several seeds: for other seeds, too. "
+        "An objective without a reference orders some pairs before it is trained, and not equally many of both kinds."
     )
     return Table(caption, header, rows, numeric=frozenset({2, 3, 4, 5, 6}))
 
@@ -179,11 +180,12 @@ def trials_table(trials: DataFrame) -> Table:
     rows = [
         [
             row["arm"],
-            f"{row['point']}{' (chosen)' if row['chosen'] else ''}",
+            f"{row['point']}{_choice(row)}",
             f"{row['learning_rate']:g}",
             f"{row['strength']:g}",
             percent(row["validation_safe_rate"]),
             number(row["validation_helpful_nll"], 3),
+            number(row["helpful_loss"], 3),
             number(row["validation_kl"], 3),
             percent(row["validation_accuracy"]),
             f"{count(row['best_step'])} of {count(row['steps'])}",
@@ -198,16 +200,23 @@ def trials_table(trials: DataFrame) -> Table:
         "Strength",
         "Safe responses",
         "Helpful nats per token",
+        "More than untrained",
         "KL",
         "Accuracy",
         "Best step",
         "Time",
     ]
     caption = (
-        "Every point that every arm was tried at, with the first seed, measured on validation prompts and pairs only. Strength is a "
+        "Every point that every arm was tried at, with a seed of its own, measured on validation prompts and pairs only. Strength is a "
         "factor on the objective's own (beta, for most). Accuracies of objectives with different rewards do not compare."
     )
-    return Table(caption, header, rows, numeric=frozenset(range(2, 10)))
+    return Table(caption, header, rows, numeric=frozenset(range(2, 11)))
+
+
+def _choice(row: Mapping[Any, Any]) -> str:
+    if not row["chosen"]:
+        return ""
+    return " (chosen)" if row["within_bound"] else " (chosen, beyond the bound)"
 
 
 def judges_table(comparison: DataFrame) -> Table:

@@ -60,6 +60,18 @@ def verdict_sentences(comparison: DataFrame, baseline: str) -> list[str]:
     return [*sentences, *_of_base(tested[tested["arm"] == "base"], baseline)]
 
 
+def tuning_sentences(trials: DataFrame) -> list[str]:
+    """Return which arms were tuned by another rule, as none of their points left helpful responses as likely as asked."""
+    chosen = trials[trials["chosen"].astype(bool)]
+    beyond = chosen[~chosen["within_bound"].astype(bool)]
+    if beyond.empty:
+        return []
+    return [
+        "At no point of the grid did helpful responses stay as likely as asked with "
+        f"{', '.join(beyond['arm'])}: there the point that cost them least was taken, and not the safest."
+    ]
+
+
 def _found(rows: DataFrame, kind: str) -> DataFrame:
     # A list of no truth values would ask pandas for no columns.
     return rows.loc[[index for index, row in rows.iterrows() if finding(row) == kind]]
@@ -131,23 +143,27 @@ def list_missing(tables: StudyTables) -> list[tuple[str, str]]:
 
 def imbalance_sentence(imbalance: DataFrame) -> str:
     """Return what the rank correlations of imbalance and error show."""
+    if imbalance.empty:
+        return "There are no held-out pairs with an imbalance to look at."
     arms = imbalance.drop_duplicates(["pairs", "arm"])
     known = arms[arms["correlation"].notna()]
     if known.empty:
-        return "There are no held-out pairs with an imbalance to look at."
-    parts = []
-    for low, words in (
-        (1, "makes more errors on pairs of larger imbalance"),
-        (-1, "makes fewer errors there"),
-    ):
-        shown = known[(low * known[["correlation_low", "correlation_high"]]).min(axis=1) > 0]
+        return "Every arm orders all held-out pairs alike, so imbalance has nothing to go with."
+    parts, left = [], len(known)
+    for sign, words in ((1, "more"), (-1, "fewer")):
+        shown = known[(sign * known[["correlation_low", "correlation_high"]]).min(axis=1) > 0]
+        left -= len(shown)
         if not shown.empty:
-            parts.append(f"{', '.join(_arm_and_pairs(shown))} {words}")
+            verb = "makes" if len(shown) == 1 else "make"
+            parts.append(
+                f"{', '.join(_arm_and_pairs(shown))} {verb} {words} errors on pairs of larger imbalance"
+            )
     if not parts:
         return f"Of {count(len(known))} rank correlations between imbalance and error, none has an interval without 0."
     return (
-        f"By the intervals of the rank correlation, not corrected for looking at {count(len(known))} of them: "
-        f"{'; '.join(parts)}. No direction could be shown for the others."
+        f"For these very models, by the intervals of the rank correlation, not corrected for looking at {count(len(known))} of them: "
+        f"{'; '.join(parts)}."
+        + (f" No direction could be shown for the other {count(left)}." if left else "")
     )
 
 
@@ -181,14 +197,20 @@ def _resolution(trained: DataFrame, baseline: str) -> list[str]:
 def _of_base(rows: DataFrame, baseline: str) -> list[str]:
     if rows.empty:
         return []
-    shown = [row for row in rows.to_dict("records") if finding(row) == "shown"]
-    if not shown:
-        return [
-            f"The untrained model could not be told from {baseline} on any of {count(len(rows))} measures."
-        ]
-    named = "; ".join(f"{measure_label(row)}, {signed_difference(row)}" for row in shown)
-    return [
-        f"The untrained model differs from {baseline} on {count(len(shown))} of {count(len(rows))} measures: {named}."
+    sentences = []
+    for kind, words in (
+        ("shown", f"The untrained model differs from {baseline}"),
+        (
+            "models",
+            f"From the very models of {baseline} the untrained one differs, which is not shown for other seeds,",
+        ),
+    ):
+        found = [row for row in rows.to_dict("records") if finding(row) == kind]
+        if found:
+            named = "; ".join(f"{measure_label(row)}, {signed_difference(row)}" for row in found)
+            sentences.append(f"{words} on {count(len(found))} of {count(len(rows))} measures: {named}.")
+    return sentences or [
+        f"The untrained model could not be told from {baseline} on any of {count(len(rows))} measures."
     ]
 
 

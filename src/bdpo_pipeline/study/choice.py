@@ -142,6 +142,7 @@ def choose_point(trials: Mapping[str, Mapping[str, Any]], max_helpful_loss: floa
         "learning_rate": trials[best]["learning_rate"],
         "strength": trials[best]["strength"],
         "helpful_loss": losses[best],
+        "max_helpful_loss": max_helpful_loss,
         "within_bound": bool(within),
         "points": len(trials),
     }

@@ -95,7 +95,7 @@ def _accuracy(history: "pd.DataFrame", step: int) -> float | None:
 
 def gather_trials(
     records: Mapping[str, Mapping[str, Any]],
-    chosen: Mapping[str, str],
+    chosen: Mapping[str, Mapping[str, Any]],
     seconds: Mapping[str, float],
     seed: int,
 ) -> "pd.DataFrame":
@@ -103,7 +103,7 @@ def gather_trials(
 
     Args:
         records: what :func:`describe` returns, by ``<arm>/<point>``.
-        chosen: the point that each arm goes on with.
+        chosen: what :func:`bdpo_pipeline.study.choice.choose_point` returned for each arm.
         seconds: that the training took, by ``<arm>/<point>``.
         seed: that the arms were tuned with.
     """
@@ -112,9 +112,11 @@ def gather_trials(
     rows = []
     for name, record in records.items():
         arm, _, point = name.partition("/")
+        loss = record["validation_helpful_nll"] - record["base_helpful_nll"]
         rows.append(
-            {"arm": arm, "seed": seed, "point": point, **record}
-            | {"chosen": chosen[arm] == point, "seconds": seconds[name]}
+            {"arm": arm, "seed": seed, "point": point, **record, "helpful_loss": loss}
+            | {"within_bound": loss <= chosen[arm]["max_helpful_loss"]}
+            | {"chosen": chosen[arm]["point"] == point, "seconds": seconds[name]}
         )
     return pd.DataFrame(rows)
 

@@ -1,7 +1,8 @@
 """Which nodes share a run of their own, and by what names that run has their parameters and files.
 
 Training and evaluation are a stage each. Of a study, whatever is in a namespace ``study.<arm>.<part>`` is one stage; the part is a seed
-(``seed_1``, with what the reference model says for it, ``reference_1``) or a point of the grid (``tune_low``).
+(``seed_1``, with what the reference model says for it, ``reference_1``) or a point of the grid (``tune_low``). What all points share is
+in none.
 """
 
 import re
@@ -19,7 +20,7 @@ _PARTS = {"seed": ("seed", "seed"), "reference": ("seed", "seed"), "tune": ("tun
 # An arm's parameters are called as those of the one arm of a plain run, so that runs compare.
 _SHORTER = (
     (re.compile(rf"^{STUDY}\.arms\.[^.]+\."), ""),
-    (re.compile(rf"^{STUDY}\.seeds\.[^.]+$"), f"{STUDY}.seed"),
+    (re.compile(rf"^{STUDY}\.(seeds\.[^.]+|tuning_seed)$"), f"{STUDY}.seed"),
     (re.compile(rf"^{STUDY}\.grid\.[^.]+"), f"{STUDY}.point"),
 )
 

@@ -25,11 +25,10 @@ def arms_of(node):
     return {name.split(".")[1] for name in node.inputs if name.startswith("study.")} & set(PLAN.arms)
 
 
-def test_every_arm_is_tuned_at_every_point_and_trained_with_every_other_seed(study):
+def test_every_arm_is_tuned_at_every_point_and_then_trained_with_every_seed(study):
     trained = {node.namespace for node in study.nodes if node.short_name == "train_trial"}
-    assert trained == {
-        f"study.{arm}.{part}" for arm in PLAN.arms for part in ("tune_slow", "tune_fast", "seed_2", "seed_9")
-    }
+    parts = ("tune_slow", "tune_fast", "seed_4", "seed_2", "seed_9")
+    assert trained == {f"study.{arm}.{part}" for arm in PLAN.arms for part in parts}
     evaluated = {node.namespace for node in study.nodes if node.short_name == "answer_prompts"}
     assert evaluated == {"study.base.seed_0"} | {
         f"study.{arm}.seed_{seed}" for arm in PLAN.arms for seed in PLAN.seeds
@@ -59,21 +58,21 @@ def test_only_the_arm_on_a_half_has_pairs_of_its_own(study):
 
 def test_seeds_differ_in_training_and_not_in_what_is_asked(study):
     seeds = {
-        (node.short_name, name)
+        (node.namespace.split(".")[2], node.short_name, name)
         for node in study.nodes
         for name in node.inputs
-        if node.namespace and node.namespace.startswith("study.dpo") and "seed" in name and "params:" in name
+        if node.namespace
+        and node.namespace.startswith("study.dpo.")
+        and "seed" in name
+        and name.startswith("params:")
     }
-    assert ("answer_prompts", "params:seed") in seeds
-    assert {name for short, name in seeds if short == "train_trial"} == {
-        f"params:study.seeds.seed_{seed}" for seed in PLAN.seeds
+    own = ("train_trial", "score_reference", "compute_comprehension")
+    assert {(part, name) for part, short, name in seeds if short == "train_trial"} == {
+        *((f"seed_{seed}", f"params:study.seeds.seed_{seed}") for seed in PLAN.seeds),
+        *((f"tune_{point}", "params:study.tuning_seed") for point in PLAN.points),
     }
-    others = {
-        name
-        for short, name in seeds
-        if short not in ("train_trial", "score_reference", "compute_comprehension")
-    }
-    assert others <= {"params:seed", "params:study.seeds.seed_4"}
+    assert {name for part, short, name in seeds if part == "tuning_reference"} == {"params:study.tuning_seed"}
+    assert {name for _, short, name in seeds if short not in own} == {"params:seed"}
 
 
 def test_namespaces_can_be_run_and_folded(study):

@@ -13,9 +13,8 @@ def gather_trials(seed: int, **of_trials: dict[str, Any]) -> DataFrame:
     for name, value in of_trials.items():
         kind, _, trial = name.partition("/")
         kinds[kind][trial] = value
-    chosen = {arm: point["point"] for arm, point in kinds["chosen"].items()}
     seconds = {trial: execution["seconds"] for trial, execution in kinds["execution"].items()}
-    return trials.gather_trials(kinds["record"], chosen, seconds, seed)
+    return trials.gather_trials(kinds["record"], kinds["chosen"], seconds, seed)
 
 
 def gather_judgements(evaluation_prompts: StoredTable, **of_arms: DataFrame) -> DataFrame:

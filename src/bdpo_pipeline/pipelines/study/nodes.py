@@ -222,12 +222,6 @@ def choose_point(parameters: ChoiceParameters, **trials_of_arm: dict[str, Any]) 
     return choice.choose_point(trials_of_arm, parameters.max_helpful_loss)
 
 
-def take_chosen_trial(chosen_point: dict[str, Any], **of_points: Any) -> tuple[Path, dict[str, Any]]:
-    """Return adapter and training summary of the trial that was chosen: training it again would make the same."""
-    point = chosen_point["point"]
-    return of_points[f"adapter/{point}"], of_points[f"training_summary/{point}"]
-
-
 def score_pairs(
     base_model: dict[str, Any],
     adapter: Path,

@@ -12,7 +12,7 @@ _STUDY = "study"
 
 
 def create_pipeline(plan: Plan) -> Pipeline:
-    """Return the study of a plan: every arm tuned with the first seed, trained with all, evaluated and gathered."""
+    """Return the study of a plan: every arm tuned, then trained with every seed, evaluated and gathered."""
     arms = [node for arm, pairs in plan.arms.items() for node in arm_nodes(arm, pairs, plan)]
     return Pipeline([*_shared(), *base_pipeline().nodes, *arms, *_gathered(plan)])
 
@@ -40,12 +40,11 @@ def _gathered(plan: Plan) -> list[Node]:
     trained = {f"{arm}/{seed}": f"study.{arm}.{seed_of(seed)}" for arm in plan.arms for seed in plan.seeds}
     answered = {"base/0": "study.base.seed_0", **trained}
     tried = {f"{arm}/{point}": f"study.{arm}.tune_{point}" for arm in plan.arms for point in plan.points}
-    first = f"params:study.seeds.{seed_of(plan.seeds[0])}"
     return [
         Node(
             gathering.gather_trials,
             {
-                "seed": first,
+                "seed": "params:study.tuning_seed",
                 **{f"record/{name}": f"{space}.record" for name, space in tried.items()},
                 **{f"execution/{name}": f"{space}.training_execution" for name, space in tried.items()},
                 **{f"chosen/{arm}": f"study.{arm}.chosen_point" for arm in plan.arms},

@@ -1,4 +1,4 @@
-"""The graph of one arm: tuned at every point of the grid with the first seed, then trained and evaluated with every seed."""
+"""The graph of one arm: tuned at every point of the grid with a seed of its own, then trained and evaluated with every seed."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -24,12 +24,10 @@ def seed_of(seed: int) -> str:
 
 def arm_nodes(arm: str, pairs: str, plan: Plan) -> list[Node]:
     """Return all nodes of one arm; a list, because adding pipelines of some hundred nodes up sorts them every time."""
-    first, *others = plan.seeds
     parts = [_choose_pairs(arm)] if pairs != "all" else []
-    parts += [_try_point(arm, pairs, point, first) for point in plan.points]
-    parts += [_choose_point(arm, plan), _take_chosen(arm, plan), _evaluate(arm, pairs, first)]
-    parts += [_train_and_evaluate(arm, pairs, seed) for seed in others]
-    parts += [_weigh(arm, pairs, seed) for seed in plan.seeds]
+    parts += [_weigh(arm, pairs, seed) for seed in (None, *plan.seeds)]
+    parts += [_try_point(arm, pairs, point) for point in plan.points]
+    parts += [_choose_point(arm, plan), *(_train_and_evaluate(arm, pairs, seed) for seed in plan.seeds)]
     return [node for part in parts for node in part.nodes]
 
 
@@ -49,20 +47,20 @@ def _choose_pairs(arm: str) -> Pipeline:
     return Pipeline([choose])
 
 
-def _weigh(arm: str, pairs: str, seed: int) -> Pipeline:
-    """Return what an arm's objective needs of the reference model, all of it through one cache."""
+def _weigh(arm: str, pairs: str, seed: int | None) -> Pipeline:
+    """Return what an arm's objective needs of the reference model, all of it through one cache; without a seed, for its tuning."""
     own = _pairs(arm, pairs) | _training(arm, seed) | {"params:seed": _seed(seed)}
     return _place(_weighing(), _reference(arm, seed), own)
 
 
-def _try_point(arm: str, pairs: str, point: str, seed: int) -> Pipeline:
+def _try_point(arm: str, pairs: str, point: str) -> Pipeline:
     """Return a training at a point of the grid, and what its model makes of the validation pairs, by which the arm is tuned."""
     own = {
         "validation_prompts": "study.validation_prompts",
         "params:point": f"params:study.grid.{point}",
-        **_weighed(arm, seed),
+        **_weighed(arm, None),
     }
-    taken = _pairs(arm, pairs) | _training(arm, seed) | _EVALUATION | own
+    taken = _pairs(arm, pairs) | _training(arm, None) | _EVALUATION | own
     return _place(_grid_trial(), f"study.{arm}.tune_{point}", taken)
 
 
@@ -78,31 +76,11 @@ def _choose_point(arm: str, plan: Plan) -> Pipeline:
     return Pipeline([choose])
 
 
-def _take_chosen(arm: str, plan: Plan) -> Pipeline:
-    """Return the first seed's model: that of the chosen point, which was trained with this very seed."""
-    space = _space(arm, plan.seeds[0])
-    kinds = ("adapter", "training_summary")
-    tried = {f"{kind}/{p}": f"study.{arm}.tune_{p}.{kind}" for kind in kinds for p in plan.points}
-    take = Node(
-        nodes.take_chosen_trial,
-        {"chosen_point": f"study.{arm}.chosen_point", **tried},
-        [f"{space}.{kind}" for kind in kinds],
-        name="take_chosen_trial",
-        namespace=space,
-    )
-    return Pipeline([take])
-
-
 def _train_and_evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
+    """Return a training at the chosen point, what its model answers and can do, and what it makes of training and held-out pairs."""
     own = _weighed(arm, seed) | {"chosen_point": f"study.{arm}.chosen_point"}
     taken = _pairs(arm, pairs) | _training(arm, seed) | _EVALUATION | own
     return _place(_chosen_trial(), _space(arm, seed), taken)
-
-
-def _evaluate(arm: str, pairs: str, seed: int) -> Pipeline:
-    space = _space(arm, seed)
-    own = {name: f"{space}.{name}" for name in ("adapter", "training_summary")} | _weighed(arm, seed)
-    return _place(_evaluation(), space, _pairs(arm, pairs) | _EVALUATION | own)
 
 
 # What follows is built once: some hundred nodes of a study are copies of these.
@@ -149,12 +127,6 @@ def _chosen_trial() -> Pipeline:
         "trial_settings",
         name="settle_trial",
     )
-    return Pipeline([settle, _train(), *_evaluation().nodes])
-
-
-@cache
-def _evaluation() -> Pipeline:
-    """Return what a seed's model answers, can do, and makes of training and held-out pairs."""
     answer = Node(
         nodes.answer_prompts,
         ["base_model", "adapter", "evaluation_prompts", "params:generation", "params:compute", "params:seed"],
@@ -176,7 +148,7 @@ def _evaluation() -> Pipeline:
         "pair_scores",
         name="score_pairs",
     )
-    return Pipeline([answer, *_judge(), measure, score])
+    return Pipeline([settle, _train(), answer, *_judge(), measure, score])
 
 
 @cache
@@ -223,11 +195,11 @@ def _space(arm: str, seed: int) -> str:
     return f"study.{arm}.{seed_of(seed)}"
 
 
-def _reference(arm: str, seed: int) -> str:
-    return f"study.{arm}.reference_{seed}"
+def _reference(arm: str, seed: int | None) -> str:
+    return f"study.{arm}.tuning_reference" if seed is None else f"study.{arm}.reference_{seed}"
 
 
-def _weighed(arm: str, seed: int) -> dict[str, str]:
+def _weighed(arm: str, seed: int | None) -> dict[str, str]:
     return {name: f"{_reference(arm, seed)}.{name}" for name in ("reference_logps", "comprehension")}
 
 
@@ -235,14 +207,14 @@ def _pairs(arm: str, pairs: str) -> dict[str, str]:
     return {} if pairs == "all" else {"tokenised_pairs": f"study.{arm}.tokenised_pairs"}
 
 
-def _training(arm: str, seed: int) -> dict[str, str]:
+def _training(arm: str, seed: int | None) -> dict[str, str]:
     groups = ("objective", "comprehension", "training")
     own = {f"params:{group}": f"params:study.arms.{arm}.{group}" for group in groups}
     return own | {"params:trial_seed": _seed(seed)}
 
 
-def _seed(seed: int) -> str:
-    return f"params:study.seeds.{seed_of(seed)}"
+def _seed(seed: int | None) -> str:
+    return "params:study.tuning_seed" if seed is None else f"params:study.seeds.{seed_of(seed)}"
 
 
 def _place(pipeline: Pipeline, space: str, own: Mapping[str, str]) -> Pipeline:
