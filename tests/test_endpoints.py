@@ -81,6 +81,7 @@ def test_a_server_s_answers_are_the_worker_s(tiny_model, trained, url, tmp_path)
             "prompt_id": [f"x/{i}" for i in range(len(QUESTIONS))],
             "prompt_set": "x",
             "prompt": QUESTIONS,
+            "goal": [None, *(f"the plain request behind {text}" for text in QUESTIONS[1:])],
             "category": None,
             "desired": "comply",
         }
@@ -95,8 +96,12 @@ def test_a_server_s_answers_are_the_worker_s(tiny_model, trained, url, tmp_path)
         scratch=tmp_path,
     )
     endpoint = EndpointParameters(url=url, base=base["path"], adapter=str(trained), concurrency=2)
-    served = alignment.request_responses(base, prompts, endpoint=endpoint, max_new_tokens=12)
+    served = alignment.request_responses(base, prompts, endpoint=endpoint, max_new_tokens=12, scratch=tmp_path)
     pd.testing.assert_frame_equal(served.drop(columns="answered_by"), local.drop(columns="answered_by"))
+    goals = prompts.set_index("prompt_id")["goal"]
+    for table in (served, local):
+        assert table["goal"].isna().sum() == 2
+        assert table["goal"].equals(goals[table["prompt_id"]].reset_index(drop=True))
     assert served["finished"].any()
     assert not served["finished"].all()
     assert set(local["answered_by"]) == {"worker"}
@@ -107,25 +112,25 @@ def test_a_server_s_answers_are_the_worker_s(tiny_model, trained, url, tmp_path)
     ).any()
 
 
-def test_a_model_that_the_server_lacks_is_an_error_that_names_it(url):
+def test_a_model_that_the_server_lacks_is_an_error_that_names_it(url, tmp_path):
     endpoint = EndpointParameters(url=url, base="no/such-model", adapter="b")
     with pytest.raises(EndpointError, match="'no/such-model'"):
-        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2, tmp_path)
 
 
-def test_a_server_that_is_not_there_is_an_error_that_names_it():
+def test_a_server_that_is_not_there_is_an_error_that_names_it(tmp_path):
     endpoint = EndpointParameters(url=f"http://127.0.0.1:{free_port()}/v1", base="a", adapter="b")
     with pytest.raises(EndpointError, match=r"http://127\.0\.0\.1:\d+/v1.*Connection"):
-        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2, tmp_path)
 
 
-def test_the_key_comes_from_the_environment_and_stays_out_of_messages(monkeypatch):
+def test_the_key_comes_from_the_environment_and_stays_out_of_messages(monkeypatch, tmp_path):
     endpoint = EndpointParameters(
         url=f"http://127.0.0.1:{free_port()}/v1", base="a", adapter="b", key_variable="SERVER_KEY"
     )
     with pytest.raises(EndpointError, match="SERVER_KEY"):
-        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2, tmp_path)
     monkeypatch.setenv("SERVER_KEY", "a-secret")
     with pytest.raises(EndpointError, match="Connection") as error:
-        answer_prompts(endpoint, endpoint.base, ["Hello"], 2)
+        answer_prompts(endpoint, endpoint.base, ["Hello"], 2, tmp_path)
     assert "a-secret" not in str(error.value)

@@ -112,6 +112,7 @@ def _answer_questions(
                 "prompt_id": list(asked),
                 "prompt_set": [item.task for item in asked.values()],
                 "prompt": [item.messages[-1]["content"] for item in asked.values()],
+                "goal": None,
                 "category": None,
                 "desired": "comply",
             }

@@ -265,8 +265,12 @@ def request_responses(
     models: Sequence[str] = ("base", "adapter"),
     endpoint: EndpointParameters,
     max_new_tokens: int,
+    scratch: Path,
 ) -> "pd.DataFrame":
-    """Return the ``generations`` table of :func:`generate_responses`, answered by a server that has both models."""
+    """Return the ``generations`` table of :func:`generate_responses`, answered by a server that has both models.
+
+    A prompt that the server refuses is answered by an empty text of no tokens; see :func:`~bdpo_pipeline.endpoints.answer_prompts`.
+    """
     from bdpo_pipeline.models.encoding import render_prompt
     from bdpo_pipeline.models.loading import load_tokenizer
 
@@ -276,9 +280,8 @@ def request_responses(
     names = {"base": endpoint.base, "adapter": endpoint.adapter}
     for model in models:
         name = names[model]
-        answers = answer_prompts(
-            endpoint, name, texts, max_new_tokens, adds_special_tokens=_adds_special_tokens(tokenizer)
-        )
+        special = _adds_special_tokens(tokenizer)
+        answers = answer_prompts(endpoint, name, texts, max_new_tokens, scratch, adds_special_tokens=special)
         part = prompts.assign(model=model, answered_by=f"{name} at {endpoint.url}")
         part["response"] = [answer.text for answer in answers]
         part["response_tokens"] = [answer.tokens for answer in answers]
@@ -294,7 +297,7 @@ def _adds_special_tokens(tokenizer: Any) -> bool:
 def _generations(parts: "list[pd.DataFrame]", prompts: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    given = ["prompt_id", "prompt_set", "prompt", "category", "desired"]
+    given = ["prompt_id", "prompt_set", "prompt", "goal", "category", "desired"]
     made = ["model", "response", "response_tokens", "finished", "answered_by"]
     table = pd.concat(parts) if parts else prompts.assign(**{name: [] for name in made})
     table = table[[*given, *made]]

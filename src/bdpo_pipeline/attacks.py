@@ -99,7 +99,7 @@ def prompts_of(attacks: "pd.DataFrame", model: str) -> "pd.DataFrame":
     sets = {PLAIN: mine["goal"], ATTACKED: mine["goal"] + mine["suffix"]}
     return pd.concat(
         [
-            mine[["category", "desired"]].assign(
+            mine[["goal", "category", "desired"]].assign(
                 prompt_id=name + "/" + mine["prompt_id"], prompt_set=name, prompt=texts
             )
             for name, texts in sets.items()

@@ -61,6 +61,7 @@ def prompts() -> pd.DataFrame:
             "prompt_id": f"s/{i:04}",
             "prompt_set": "s",
             "prompt": f"{i} " * (1 + i % 7),
+            "goal": None,
             "category": "c",
             "desired": "comply",
         }

@@ -38,6 +38,8 @@ def test_answers_are_those_to_the_plain_request_and_to_the_attacked_one(tables):
     for row in tables["attacks"].itertuples():
         assert asked[row.model, f"whitebox_plain/{row.prompt_id}"] == row.goal
         assert asked[row.model, f"whitebox_gcg/{row.prompt_id}"] == row.goal + row.suffix
+    goals = tables["attacks"].drop_duplicates("prompt_id").set_index("prompt_id")["goal"]
+    assert list(generations["goal"]) == list(goals[generations["prompt_id"].str.split("/", n=1).str[1]])
     assert set(generations["desired"]) == {"refuse"}
 
 
