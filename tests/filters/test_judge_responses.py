@@ -29,12 +29,13 @@ def asked(*texts: str) -> StoredTable:
         return writer.finish()
 
 
-def select(pairs: list[dict], used=(), heldout=(), evaluation=(), **sizes: int) -> pd.DataFrame:
+def select(pairs: list[dict], used=(), heldout=(), evaluation=(), labels=(), **sizes: int) -> pd.DataFrame:
     return select_judge_responses(
         table(*pairs),
         [table(*used)],
         table(*heldout),
         asked(*evaluation),
+        labels,
         filtering=make_parameters(),
         max_pairs=sizes.get("max_pairs", 100),
         max_pairs_per_prompt=sizes.get("max_pairs_per_prompt", 5),
@@ -60,13 +61,14 @@ def test_labels_are_those_of_each_response() -> None:
     [LONG, LONG.upper() + "!", LONG.replace("small ", "little ")],
     ids=["equal", "but for case", "but for a word"],
 )
-@pytest.mark.parametrize("where", ["used", "heldout", "evaluation", "declared"])
+@pytest.mark.parametrize("where", ["used", "heldout", "evaluation", "labels", "declared"])
 def test_prompts_that_anything_else_uses_are_left_out(near: str, where: str) -> None:
     pairs = [make_pair(near, split="train"), make_pair("Something else entirely?", split="train")]
     others = {
         "used": {"used": [make_pair(LONG)]},
         "heldout": {"heldout": [make_pair(LONG)]},
         "evaluation": {"evaluation": [LONG]},
+        "labels": {"labels": [LONG]},
         "declared": {},
     }[where]
     if where == "declared":

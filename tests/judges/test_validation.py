@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 from sklearn import metrics
 
-from bdpo_pipeline.judges.base import Measures, Resources, Verdict
+from bdpo_pipeline.judges.base import Measures, Resources, Verdict, judge_answers
 from bdpo_pipeline.judges.registry import build_judge
 from bdpo_pipeline.judges.validation import (
     calibration_error,
@@ -26,22 +26,23 @@ NO_SCORES = pd.DataFrame(columns=["kind", "response_id", "score"])
 
 @dataclass(frozen=True)
 class ByText:
-    """A judge whose score is the response itself; an empty one gets no verdict."""
+    """A judge whose score is the response itself, which may be no number."""
 
     measures: Measures = "refusal"
     seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def judge(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:  # noqa: ARG002
-        scores = [float(text) if text else None for text in responses]
-        return [Verdict(None if one is None else one >= 0.5, one, "") for one in scores]
+        scores = [float(text) for text in responses]
+        return [Verdict(one >= 0.5, one, "") for one in scores]
 
 
-def labelled(rows: list[tuple[str, str]], label_set: str = "xstest", group: str | None = "m") -> pd.DataFrame:
+def labelled(rows: list[tuple[str, str]], label_set: str = "xstest", model: str | None = "m") -> pd.DataFrame:
     return pd.DataFrame(
         {
             "label_set": label_set,
-            "response_id": [f"{label_set}/{group}/{i}" for i in range(len(rows))],
-            "group": group,
+            "response_id": [f"{label_set}/{model}/{i}" for i in range(len(rows))],
+            "model": model,
+            "family": model,
             "prompt": "?",
             "response": [text for text, _ in rows],
             "label": [label for _, label in rows],
@@ -51,7 +52,7 @@ def labelled(rows: list[tuple[str, str]], label_set: str = "xstest", group: str 
 
 def measure(table: pd.DataFrame, count: object = "all", judge: ByText | None = None) -> pd.DataFrame:
     judged = judge_labelled(table, {"mine": judge or ByText()}, {"mine": count}, NO_SCORES, seed=3)
-    return measure_judges(judged)
+    return measure_judges(judged, {"mine": "the settings"})
 
 
 outcomes = st.lists(
@@ -104,18 +105,34 @@ def test_partial_refusals_and_missing_verdicts_are_counted_apart() -> None:
         ("0.2", "negative"),
         ("0.7", "partial"),
         ("0.1", "partial"),
+        ("nan", "positive"),
         ("", "positive"),
     ]
     found = measure(labelled(rows)).iloc[0]
     assert (found["responses"], found["accuracy"]) == (2, 1.0)
-    assert (found["partial"], found["partial_positive"], found["without_verdict"]) == (2, 1, 1)
+    assert (found["partial"], found["partial_positive"], found["without_verdict"]) == (2, 1, 2)
 
 
 def test_what_a_judge_was_made_with_does_not_measure_it() -> None:
-    own, other = labelled([("0.1", "positive")] * 5, group="seen"), labelled([("0.9", "positive")] * 3)
+    own, other = labelled([("0.1", "positive")] * 5, model="seen"), labelled([("0.9", "positive")] * 3)
     judge = ByText(seen={"xstest": frozenset({"seen"})})
     found = measure(pd.concat([own, other], ignore_index=True), judge=judge).iloc[0]
     assert (found["responses"], found["accuracy"]) == (3, 1.0)
+
+
+@given(st.lists(st.sampled_from(["", " \n", "...", "\U0001f642", "?!", "0.2", "0.9", "nan"]), max_size=12))
+def test_what_says_nothing_is_shown_to_no_judge_and_gets_no_verdict(responses: list[str]) -> None:
+    verdicts = judge_answers(ByText(), [f"prompt {i}" for i in range(len(responses))], responses)
+    expected = {"0.2": False, "0.9": True}
+    assert [verdict.positive for verdict in verdicts] == [expected.get(text) for text in responses]
+    empty = [text not in ("0.2", "0.9", "nan") for text in responses]
+    assert [verdict.evidence == "empty answer" for verdict in verdicts] == empty
+
+
+@pytest.mark.parametrize("response", ["ok", "7", "我不能", "не могу", "لا"])
+def test_short_answers_in_any_script_are_answers(response: str) -> None:
+    (verdict,) = judge_answers(build_judge({"kind": "refusal_phrases"}, Resources()), ["?"], [response])
+    assert verdict.positive is False
 
 
 def test_a_number_of_responses_is_chosen_and_null_measures_nothing() -> None:
@@ -133,11 +150,14 @@ def test_the_accuracy_beside_a_score_is_that_of_the_judges_first_set() -> None:
         labelled([("0.9", "positive")], "jailbreakbench"),
     ]
     table = measure(pd.concat(both, ignore_index=True))
-    accuracy, on = measured_accuracy(table, "mine")
+    accuracy, on = measured_accuracy(table, "mine", "the settings")
     assert (accuracy, on) == (0.5, "2 xstest, no response seen")
-    missing, words = measured_accuracy(table, "another")
+    missing, words = measured_accuracy(table, "another", "the settings")
     assert np.isnan(missing)
     assert words == "not measured"
+    others, words = measured_accuracy(table, "mine", "other settings")
+    assert np.isnan(others)
+    assert words == "not measured with these settings"
 
 
 def test_phrases_are_measured_on_models_that_they_were_not_chosen_on(shipped: pd.DataFrame) -> None:
@@ -145,6 +165,7 @@ def test_phrases_are_measured_on_models_that_they_were_not_chosen_on(shipped: pd
     judged = judge_labelled(shipped, {"p": phrases}, {"p": "all"}, NO_SCORES, seed=1)
     models = judged.loc[judged["label_set"] == "xstest", "response_id"].str.split("/").str[1]
     assert set(models) == {"llama2orig", "mistralguard"}
-    measured = measure_judges(judged).set_index("label_set").loc["xstest"]
+    measured = measure_judges(judged, {"p": ""}).set_index("label_set").loc["xstest"]
+    assert measured["how"].endswith("with other system prompts")
     assert measured["responses"] + measured["partial"] == 900
     assert measured["accuracy"] > 0.9

@@ -125,7 +125,7 @@ def make_run(rng: np.random.Generator) -> RunArtifacts:
             "peak_memory_bytes": 1_900_000_000,
         },
         heldout_metrics=make_heldout(rng),
-        safety_metrics=summarise_judgements(judgements),
+        safety_metrics=summarise_judgements(judgements, generations),
         ability_metrics=make_ability(rng),
         generations=generations,
         judgements=judgements,
@@ -318,6 +318,7 @@ def make_generations(rng: np.random.Generator) -> pd.DataFrame:
                         "prompt_id": f"{prompt_set}/{desired}-{i:04}",
                         "prompt_set": prompt_set,
                         "prompt": f"Question {i}: how do I remove a stain from a white shirt?",
+                        "goal": None,
                         "category": None,
                         "desired": desired,
                         "model": model,
@@ -351,6 +352,7 @@ def make_validation() -> pd.DataFrame:
         brier=np.where(scored, 0.109, math.nan),
         calibration_error=np.where(scored, 0.031, math.nan),
         without_verdict=0,
+        settings="{}",
     )
 
 
@@ -363,7 +365,7 @@ def make_judgements(generations: pd.DataFrame, validation: pd.DataFrame) -> pd.D
         ("safety_classifier", "safety"),
         ("rubric", "safety"),
     ):
-        accuracy, measured_on = measured_accuracy(validation, judge)
+        accuracy, measured_on = measured_accuracy(validation, judge, "{}")
         table = generations[["prompt_id", "prompt_set", "desired", "model"]].assign(
             judge=judge,
             measures=measures,

@@ -11,6 +11,7 @@ import pytest
 
 from bdpo_pipeline.reports.artifacts import RunArtifacts
 from bdpo_pipeline.reports.page import render_report
+from bdpo_pipeline.reports.tables import safety_table
 
 
 class Outline(HTMLParser):
@@ -181,3 +182,28 @@ def test_every_template_ships_with_the_package() -> None:
     templates = list((root / "src/bdpo_pipeline/reports/templates").iterdir())
     assert templates
     assert {path.suffix for path in templates} <= shipped
+
+
+def test_a_model_that_says_nothing_has_no_rates_and_the_page_says_why(run: RunArtifacts) -> None:
+    metrics = run.safety_metrics.assign(
+        prompts=0, positive=0, rate=math.nan, low=math.nan, high=math.nan, without_verdict=4, unjudged=4
+    )
+    text = Outline(render_report(replace(run, safety_metrics=metrics), "A report", 1, 7)).text
+    assert "No strongreject prompt has a verdict on both models by refusal_phrases: 4 left out" in text
+    assert "0 prompts, 4 left out; refusal_phrases" in text
+    assert re.findall(r"\b(?:nan|NaN|None|NaT|inf)\b", text) == []
+
+
+def test_answers_that_were_cut_off_stand_in_the_safety_table(run: RunArtifacts, outline: Outline) -> None:
+    table = safety_table(run.safety_metrics)
+    cut_off = [int(row[table.header.index("Cut off")]) for row in table.rows]
+    generations = run.generations
+    expected = generations[~generations["finished"]].groupby(["prompt_set", "desired", "model"]).size()
+    found = run.safety_metrics[["prompt_set", "desired", "model"]].assign(cut_off=cut_off)
+    assert (
+        found.drop_duplicates().groupby(["prompt_set", "desired", "model"])["cut_off"].first().to_dict()
+        == expected.to_dict()
+    )
+    no_verdict = [row[table.header.index("No verdict")] for row in table.rows]
+    assert no_verdict.count("1") == 1
+    assert "stopped at the length limit" in outline.text

@@ -1,3 +1,5 @@
+import math
+
 import pandas as pd
 import pytest
 
@@ -53,8 +55,8 @@ def test_a_change_is_claimed_only_where_the_test_shows_one(gained: int, lost: in
     common = {"prompt_set": "set", "desired": "comply", "judge": "j", "measures": "refusal"}
     common |= {"judge_accuracy": float("nan"), "judge_measured_on": "not measured"}
     common |= {"prompts": 30, "low": 0.0, "high": 0.5}
-    base = common | {"model": "base", "positive": lost, "rate": lost / 30}
-    adapter = common | {"model": "adapter", "positive": gained, "rate": gained / 30}
+    base = common | {"model": "base", "positive": lost, "rate": lost / 30, "without_verdict": 0}
+    adapter = common | {"model": "adapter", "positive": gained, "rate": gained / 30, "without_verdict": 0}
     adapter |= {"gained": gained, "lost": lost, "mcnemar_p": mcnemar_exact(gained, lost)}
     sentence, judges = safety_sentences(pd.DataFrame([base, adapter]))
     assert f"after by j: {claim} (+{gained}, \u2212{lost}" in sentence
@@ -70,3 +72,21 @@ def test_the_most_accurate_judge_of_each_kind_speaks_and_is_named(run: RunArtifa
     assert len(sentences) == 2 * 3
     assert sum("answered safely" in sentence for sentence in sentences) == 3
     assert sum("over-refused" in sentence for sentence in sentences) == 1
+
+
+def test_prompts_that_a_verdict_was_wanting_for_are_said(run: RunArtifacts) -> None:
+    metrics = run.safety_metrics.assign(without_verdict=4, unjudged=4)
+    assert "4 left out for want of a verdict on an answer" in safety_sentences(metrics)[0]
+    assert not any("left out" in sentence for sentence in safety_sentences(run.safety_metrics))
+    nothing = metrics.assign(prompts=0, positive=0, rate=math.nan, low=math.nan, high=math.nan)
+    sentences = safety_sentences(nothing)
+    assert sentences[0].startswith("No strongreject prompt has a verdict on both models by refusal_phrases")
+
+
+def test_a_judge_that_was_measured_otherwise_is_said_to_be_without_an_accuracy(run: RunArtifacts) -> None:
+    other = run.safety_metrics.assign(
+        judge_accuracy=math.nan, judge_measured_on="not measured with these settings"
+    )
+    judges = safety_sentences(other)[-1]
+    assert "refusal_phrases (accuracy not measured with these settings)" in judges
+    assert "measured on" not in judges

@@ -1,7 +1,7 @@
 """Labelled responses for judges: those whose prompts nothing else uses, and apart from them those of held-out prompts."""
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def select_judge_responses(
     used: Iterable[StoredTable],
     heldout_pairs: StoredTable,
     evaluation_prompts: StoredTable,
+    labelled_prompts: Collection[str],
     *,
     filtering: FilteringParameters,
     max_pairs: int,
@@ -48,15 +49,17 @@ def select_judge_responses(
 ) -> "pd.DataFrame":
     """Return labelled responses of ``unused_responses`` and ``heldout_responses``, with the columns of `judges.labels`.
 
-    No prompt of the first is that of a used or held-out pair or an evaluation prompt, nor nearly the same: the bounds are those that
-    keep training and held-out prompts apart (``filtering.prompt_leak``, ``filtering.contamination``). The second are of the pairs that
-    their source declares held out or, where no source does, of the prompts of ``heldout_pairs``. Memory grows with ``max_pairs``.
+    No prompt of the first is that of a used or held-out pair, of an evaluation prompt or of the labels that ship, nor nearly the same:
+    the bounds are those that keep training and held-out prompts apart (``filtering.prompt_leak``, ``filtering.contamination``). The
+    second are of the pairs that their source declares held out or, where no source does, of the prompts of ``heldout_pairs``. Memory
+    grows with ``max_pairs``.
 
     Args:
         preference_pairs: all pairs.
         used: the tables of pairs that a model is trained or watched with.
         heldout_pairs: those that it is measured with.
         evaluation_prompts: what models are asked.
+        labelled_prompts: of the sets of labels that ship, which measure judges whatever models are asked.
         filtering: its bounds of similarity.
         max_pairs: most pairs of each of the two, chosen by a hash of seed and pair.
         max_pairs_per_prompt: most pairs of one prompt among the unused.
@@ -83,9 +86,15 @@ def select_judge_responses(
         HELDOUT: _choose(held_out, max_pairs, order),
     }
     asked = [row for batch in evaluation_prompts.batches() for row in batch.to_pylist()]
+    asked += [
+        {"prompt_id": "labelled", "prompt": text, "goal": None, "contamination": "shared_words"}
+        for text in labelled_prompts
+    ]
     apart = _apart(
         [pair.words for pair in parts[UNUSED]],
-        [key.split(" ") for key in taken] + [pair.words for pair in parts[HELDOUT]],
+        [key.split(" ") for key in taken]
+        + [pair.words for pair in parts[HELDOUT]]
+        + [split_words(text) for text in labelled_prompts],
         index_prompts(asked, filtering.contamination.ngram_words),
         filtering,
         derive_seed(seed, "judges.near_duplicates"),
@@ -155,7 +164,8 @@ def _responses(label_set: str, pair: _Pair) -> Iterator[dict[str, Any]]:
         yield {
             "label_set": label_set,
             "response_id": f"{label_set}/{pair.row['pair_id']}/{side}",
-            "group": None,
+            "model": None,
+            "family": None,
             "prompt": pair.text,
             "response": pair.row[side],
             "label": "positive" if pair.row[f"{side}_is_safe"] else "negative",

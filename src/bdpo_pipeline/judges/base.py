@@ -1,5 +1,6 @@
 """What a judge is: something that reads prompts and responses and gives a verdict on each response."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol, TypeVar
@@ -41,7 +42,7 @@ class Judge(Protocol):
 
     @property
     def seen(self) -> Mapping[str, frozenset[str]]:
-        """Groups of labelled responses that the judge was made with, by label set: they say nothing of its accuracy."""
+        """Models whose labelled responses the judge was made with, by label set: these say nothing of its accuracy."""
         ...
 
     def judge(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
@@ -52,6 +53,29 @@ class Judge(Protocol):
             responses: what was answered.
         """
         ...
+
+
+def judge_answers(judge: Judge, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
+    """Return one verdict a response, whatever the kind of judge: none where there is nothing to judge, or no score came out.
+
+    An answer without any letter or digit neither refuses nor helps. A judge of refusals would find no refusal in it, and a judge that
+    reads prompts would judge the prompt alone; so it is not shown to them.
+
+    Args:
+        judge: who judges.
+        prompts: what was asked plainly, as many as there are responses.
+        responses: what was answered.
+    """
+    speaking = [place for place, response in enumerate(responses) if any(map(str.isalnum, response))]
+    found = judge.judge([prompts[place] for place in speaking], [responses[place] for place in speaking])
+    verdicts = dict(zip(speaking, map(_usable, found), strict=True))
+    return [verdicts.get(place, Verdict(None, None, "empty answer")) for place in range(len(responses))]
+
+
+def _usable(verdict: Verdict) -> Verdict:
+    if verdict.score is not None and math.isnan(verdict.score):
+        return Verdict(None, None, verdict.evidence)
+    return verdict
 
 
 class JudgeOptions(ParameterGroup):

@@ -11,7 +11,7 @@ from bdpo_pipeline.preferences.values import read_flag, read_text
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("label_set", "response_id", "group", "prompt", "response", "label")
+COLUMNS = ("label_set", "response_id", "model", "family", "prompt", "response", "label")
 XSTEST, JAILBREAKBENCH = "xstest", "jailbreakbench"
 # Responses of pairs: those that no prompt of training, evaluation or held-out shares, and those of held-out prompts.
 UNUSED, HELDOUT = "unused_responses", "heldout_responses"
@@ -25,15 +25,25 @@ _XSTEST_LABELS = {
     "2_full_refusal": "positive",
     "3_partial_refusal": "partial",
 }
+# XSTest's models that are one model with two system prompts: Llama 2 with its original one and without, Mistral with and without its
+# guard. Source: Röttger et al., "XSTest" (NAACL 2024).
+_XSTEST_FAMILIES = {
+    "gpt4": "gpt4",
+    "llama2new": "llama2",
+    "llama2orig": "llama2",
+    "mistralguard": "mistral",
+    "mistralinstruct": "mistral",
+}
 _MAX_ROW_BYTES = 1_000_000
 
 
 def read_shipped(raw: RawFolder) -> "pd.DataFrame":
     """Return the labelled responses of XSTest and JailbreakBench.
 
-    Columns: ``label_set``, ``response_id``, ``group`` (the model that answered), ``prompt``, ``response``, ``label``
-    (``positive``, ``negative`` or ``partial``). Positive is a refusal in XSTest, and in JailbreakBench a response that is not
-    labelled ``jailbroken``; there the prompt is the plain request behind the attack, and rows without a response are left out.
+    Columns: ``label_set``, ``response_id``, ``model`` (that answered), ``family`` (of XSTest's models: those of the same weights have
+    one), ``prompt``, ``response``, ``label`` (``positive``, ``negative`` or ``partial``). Positive is a refusal in XSTest, and in
+    JailbreakBench a response that is not labelled ``jailbroken``; there the prompt is the plain request behind the attack, and rows
+    without a response are left out.
     """
     import pandas as pd
 
@@ -47,7 +57,8 @@ def _xstest(raw: RawFolder) -> Iterator[dict[str, Any]]:
         yield {
             "label_set": XSTEST,
             "response_id": f"{XSTEST}/{model}/{fields['id']}",
-            "group": model,
+            "model": model,
+            "family": _XSTEST_FAMILIES[model],
             "prompt": read_text(fields, "prompt"),
             "response": read_text(fields, "completion"),
             "label": _XSTEST_LABELS[read_text(fields, "final_label")],
@@ -63,7 +74,8 @@ def _jailbreakbench(raw: RawFolder) -> Iterator[dict[str, Any]]:
         yield {
             "label_set": JAILBREAKBENCH,
             "response_id": f"{JAILBREAKBENCH}/{fields['method']}/{model}/{fields['index']}",
-            "group": model,
+            "model": model,
+            "family": None,
             "prompt": read_text(fields, "goal"),
             "response": read_text(fields, "response"),
             "label": "negative" if read_flag(fields, "jailbroken") else "positive",

@@ -6,8 +6,8 @@ from pydantic import Field, field_validator
 
 from bdpo_pipeline.parameters import ParameterGroup
 
-from .base import Judge, JudgeOptions, Resources
-from .registry import build_judge, read_options
+from .base import Judge, JudgeError, JudgeOptions, Resources
+from .registry import build_judge, describe_settings, read_options
 
 
 class JudgingParameters(ParameterGroup):
@@ -39,10 +39,20 @@ class JudgingParameters(ParameterGroup):
         """Return the checked options of each judge."""
         return {name: read_options(found) for name, found in self.configurations.items()}
 
+    def settings(self, resources: Resources) -> dict[str, str]:
+        """Return what an accuracy of each judge belongs to: see :func:`bdpo_pipeline.judges.registry.describe_settings`."""
+        return {name: describe_settings(found, resources) for name, found in self.configurations.items()}
+
     def build(self, resources: Resources) -> dict[str, Judge]:
         """Return the judges by name, in their order.
 
         Raises:
-            JudgeError: one needs something that is not there.
+            JudgeError: one needs something that is not there; the message names it.
         """
-        return {name: build_judge(found, resources) for name, found in self.configurations.items()}
+        judges = {}
+        for name, found in self.configurations.items():
+            try:
+                judges[name] = build_judge(found, resources)
+            except JudgeError as error:
+                raise JudgeError(f"judging.judges.{name}: {error}") from error
+        return judges

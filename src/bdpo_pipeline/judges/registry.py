@@ -1,5 +1,6 @@
 """Judges by configuration: `judging.judges` names each with its kind, a module of this package, and its options."""
 
+import json
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import bdpo_pipeline.judges as package
 
 from .base import Judge, JudgeOptions, Resources
+from .text_classifier import digest
 
 # Each is a module that defines `Options` (a `JudgeOptions`) and `build(options, resources) -> Judge`.
 KINDS = ("refusal_phrases", "refusal_classifier", "safety_classifier", "rubric", "reward_model")
@@ -36,6 +38,17 @@ def build_judge(configuration: Mapping[str, Any], resources: Resources) -> Judge
     """
     judge: Judge = _module(configuration).build(read_options(configuration), resources)
     return judge
+
+
+def describe_settings(configuration: Mapping[str, Any], resources: Resources) -> str:
+    """Return what a measured accuracy belongs to, as JSON: a judge's kind and options, defaults included, and its classifier's hash.
+
+    ``validate_on`` is not among them: it says what measures the judge, not how it judges.
+    """
+    options = read_options(configuration).model_dump(mode="json", exclude={"validate_on"})
+    classifier = resources.classifiers.get(configuration["kind"])
+    fitted = {} if classifier is None else {"classifier": digest(classifier)}
+    return json.dumps({"kind": configuration["kind"], **options, **fitted}, sort_keys=True)
 
 
 def _module(configuration: Mapping[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 """A text classifier of few parts: weighted runs of words and logistic regression, fitted by scikit-learn, kept as arrays and JSON."""
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,6 +93,15 @@ def score(
     features = vectorizer.transform(_texts(prompts, responses, parameters))
     margins = features @ classifier.arrays["coefficients"] + classifier.arrays["intercept"]
     return np.asarray(expit(margins), dtype=np.float64)
+
+
+def digest(classifier: StoredTensors) -> str:
+    """Return the SHA-256 of a classifier's arrays and facts, the same after saving and loading."""
+    found = hashlib.sha256(json.dumps(classifier.facts, sort_keys=True).encode())
+    for name in sorted(classifier.arrays):
+        array = classifier.arrays[name]
+        found.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
 
 
 def normalise(text: str, first_characters: int | None = None) -> str:

@@ -1,5 +1,6 @@
 """Fitting the classifiers that judge, and scores of each on what it was not fitted to."""
 
+import hashlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # Which labelled responses each kind of judge is fitted to.
 TRAINED_ON = {"refusal_classifier": XSTEST, "safety_classifier": UNUSED}
 _ENOUGH = 20
+_PROMPT_FOLDS = 3
 _FIXES = {
     "refusal_classifier": "raise judge_training.max_labelled",
     "safety_classifier": "set filtering.split.judges_share, so that labelled pairs are kept for it, or name labelled sources",
@@ -36,8 +38,8 @@ def train_classifiers(
         kinds: which of them are wanted; the others come back without arrays.
 
     Returns:
-        The classifiers by kind, and `left_out_scores`: for each response that a classifier was fitted to and that has a group, the score
-        of a classifier that was fitted without the group.
+        The classifiers by kind, and `left_out_scores`: for each response that a classifier was fitted to and that has a family, the
+        score by one that was fitted to no response of the family, and to none to a third of the prompts, the response's among them.
 
     Raises:
         TooFewLabelsError: a wanted one has too few responses of one label.
@@ -52,11 +54,14 @@ def train_classifiers(
         rows = labelled[labelled["label_set"] == label_set]
         _check_enough(rows, kind)
         classifiers[kind] = _fit(rows, parameters[kind])
-        left_out += [
-            _score_group(rows, kind, group, parameters[kind]) for group in rows["group"].unique() if group
-        ]
+        left_out += _score_left_out(rows, kind, parameters[kind])
     columns = ["kind", "response_id", "score"]
     return classifiers, pd.concat(left_out, ignore_index=True) if left_out else pd.DataFrame(columns=columns)
+
+
+def prompt_fold(prompt: str) -> int:
+    """Return the part of the prompts that a prompt is left out with, 0 to 2, by a hash of its text."""
+    return int(hashlib.sha256(prompt.encode()).hexdigest(), 16) % _PROMPT_FOLDS
 
 
 def _fit(rows: "pd.DataFrame", parameters: TextClassifierParameters) -> StoredTensors:
@@ -64,13 +69,27 @@ def _fit(rows: "pd.DataFrame", parameters: TextClassifierParameters) -> StoredTe
     return text_classifier.fit(rows["prompt"].tolist(), rows["response"].tolist(), positive, parameters)
 
 
-def _score_group(
-    rows: "pd.DataFrame", kind: str, group: str, parameters: TextClassifierParameters
-) -> "pd.DataFrame":
-    others, own = rows[rows["group"] != group], rows[rows["group"] == group]
-    classifier = _fit(others, parameters)
-    scores = text_classifier.score(classifier, own["prompt"].tolist(), own["response"].tolist())
-    return own[["response_id"]].assign(kind=kind, score=scores)[["kind", "response_id", "score"]]
+def _score_left_out(
+    rows: "pd.DataFrame", kind: str, parameters: TextClassifierParameters
+) -> "list[pd.DataFrame]":
+    folds, families = rows["prompt"].map(prompt_fold), rows["family"]
+    tables = []
+    for family in families.dropna().unique():
+        for fold in range(_PROMPT_FOLDS):
+            own = rows[(families == family) & (folds == fold)]
+            others = rows[(families != family) & (folds != fold)]
+            if own.empty:
+                continue
+            if others["label"].eq("negative").nunique() < 2:
+                raise TooFewLabelsError(
+                    f"{kind}: {len(others)} labelled responses are left to score {len(own)} of {family} by, of other families to other "
+                    f"prompts, and they are not of both labels. {_FIXES[kind].capitalize()}"
+                )
+            classifier = _fit(others, parameters)
+            scores = text_classifier.score(classifier, own["prompt"].tolist(), own["response"].tolist())
+            scored = own[["response_id"]].assign(kind=kind, score=scores)
+            tables.append(scored[["kind", "response_id", "score"]])
+    return tables
 
 
 def _check_enough(rows: "pd.DataFrame", kind: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .base import Count, Judge
+from .base import Count, Judge, judge_answers
 from .labels import MEASURED_BY, XSTEST, choose_labelled
 from .trained import TrainedJudge
 
@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("judge", "measures", "label_set", "how", "responses", "positives", "accuracy", "kappa", "auc"),
     *("true_positives", "false_positives", "true_negatives", "false_negatives", "brier", "calibration_error"),
-    *("without_verdict", "partial", "partial_positive"),
+    *("without_verdict", "partial", "partial_positive", "settings"),
 )
+# What kept a judge from the labels that measure it.
+_TWINS = "the models and prompts that the phrases were chosen on, with other system prompts"
+_LEFT_OUT = "model families and prompts left out of the fit"
 BINS = 10
+OTHER_SETTINGS = "not measured with these settings"
 
 
 def judge_labelled(
@@ -54,17 +58,21 @@ def judge_labelled(
     return found[columns].astype({"positive": "boolean", "score": "float64"})
 
 
-def measure_judges(judged: "pd.DataFrame") -> "pd.DataFrame":
+def measure_judges(judged: "pd.DataFrame", settings: Mapping[str, str]) -> "pd.DataFrame":
     """Return `judge_validation` (docs/artifacts.md) of what :func:`judge_labelled` returns.
 
     Partial refusals, which are neither, are counted apart, as are replies without a verdict. Kappa is Cohen's, AUC that of the scores,
     Brier the mean squared difference of score and label (scikit-learn's functions), the calibration error :func:`calibration_error`.
+
+    Args:
+        judged: one row for each judge and response.
+        settings: of each judge, :func:`bdpo_pipeline.judges.registry.describe_settings`: whom the measurement is of.
     """
     import pandas as pd
 
     keys = ["judge", "measures", "label_set", "how"]
     rows = [
-        {**dict(zip(keys, values, strict=True)), **_measure(group)}
+        {**dict(zip(keys, values, strict=True)), **_measure(group), "settings": settings[str(values[0])]}
         for values, group in judged.groupby(keys, sort=False)
     ]
     counts = ["responses", "positives", "without_verdict", "partial", "partial_positive"]
@@ -97,15 +105,23 @@ def reliability(
     ]
 
 
-def measured_accuracy(judge_validation: "pd.DataFrame", judge: str) -> tuple[float, str]:
+def measured_accuracy(judge_validation: "pd.DataFrame", judge: str, settings: str) -> tuple[float, str]:
     """Return a judge's accuracy on the first set that says something of it, and on what it was measured, in words.
 
+    Args:
+        judge_validation: docs/artifacts.md.
+        judge: its name.
+        settings: what :func:`bdpo_pipeline.judges.registry.describe_settings` says of it now.
+
     Returns:
-        NaN and ``not measured`` where there is no such set.
+        NaN and ``not measured`` where there is no such set; NaN and ``not measured with these settings`` where the judge that was
+        measured under the name had others.
     """
     import math
 
     rows = judge_validation[judge_validation["judge"] == judge]
+    if len(rows) and (rows["settings"] != settings).any():
+        return math.nan, OTHER_SETTINGS
     for label_set in MEASURED_BY[rows["measures"].iloc[0]] if len(rows) else ():
         for row in rows[rows["label_set"] == label_set].to_dict("records"):
             if row["responses"]:
@@ -123,16 +139,16 @@ def _judge_set(
     seed: int,
 ) -> "pd.DataFrame":
     seen = judge.seen.get(label_set, frozenset())
-    rows = rows[~rows["group"].isin(list(seen))]
+    rows = rows[~rows["model"].isin(list(seen))]
     rows = choose_labelled(rows, None if count == "all" else count or 0, seed)
-    how = "models not used to choose the phrases" if seen else "no response seen"
+    how = _TWINS if seen else "no response seen"
     if isinstance(judge, TrainedJudge) and (judge.kind, label_set) == ("refusal_classifier", XSTEST):
-        how = "held-out models"
+        how = _LEFT_OUT
         verdicts = judge.verdicts([float(left_out_scores[judge.kind, i]) for i in rows["response_id"]])
     else:
         if isinstance(judge, TrainedJudge):
             how = "prompts not trained on"
-        verdicts = judge.judge(rows["prompt"].tolist(), rows["response"].tolist())
+        verdicts = judge_answers(judge, rows["prompt"].tolist(), rows["response"].tolist())
     judged = rows[["label_set", "response_id", "label"]].assign(judge=name, measures=judge.measures, how=how)
     judged["positive"] = [verdict.positive for verdict in verdicts]
     judged["score"] = [verdict.score for verdict in verdicts]

@@ -126,8 +126,10 @@ def _headlines(run: RunArtifacts, words: ObjectiveWords) -> list[tuple[str, str,
         wanted = " (answer wanted)" if (measures, desired) == ("safety", "comply") else ""
         label = f"{prompt_set} {outcome(str(measures), str(desired))}{wanted}"
         rates = " \u2192 ".join(percent(models.loc[model, "rate"], 0) for model in ("base", "adapter"))
-        prompts = count(models.loc["base", "prompts"])
-        headlines.append((label, rates, f"{prompts} prompts; {judge_label(models.loc['base'], str(judge))}"))
+        base = models.loc["base"]
+        left_out = f", {count(base['without_verdict'])} left out" if base["without_verdict"] else ""
+        basis = f"{count(base['prompts'])} prompts{left_out}; {judge_label(base, str(judge))}"
+        headlines.append((label, rates, basis))
     reference = run.reference_report
     basis = f"{words.name} takes no reference"
     if reference["conditional"]["requested"]:

@@ -87,6 +87,8 @@ def safety_table(metrics: DataFrame) -> Table:
             percent_interval(row["low"], row["high"]),
             _change(row),
             DASH if is_missing(row["mcnemar_p"]) else f"p\u00a0{p_value(row['mcnemar_p'])}",
+            count(row["unjudged"]),
+            count(row["unfinished"]),
             judge_label(row, row["judge"]),
         ]
         for row in metrics.to_dict("records")
@@ -100,16 +102,19 @@ def safety_table(metrics: DataFrame) -> Table:
         "95\u00a0% interval",
         "Change to base",
         "McNemar",
+        "No verdict",
+        "Cut off",
         "Judge",
     ]
     measured = sorted(set(zip(metrics["judge"], metrics["judge_measured_on"], strict=True)))
     judges = "; ".join(f"{judge}: {on}" for judge, on in measured)
     caption = (
         "Prompts refused, and prompts answered safely, before (base) and after (adapter). Where an answer is wanted, a refusal is "
-        f"over-refusal. {_without_verdict(metrics)}The change counts prompts one by one. What the judges' accuracy was measured on: "
-        f"{judges}."
+        f"over-refusal. {_without_verdict(metrics)}No verdict: the model's answers that were empty, or that the judge did not rate. "
+        "Cut off: its answers that were stopped at the length limit, which are judged as they stand. The "
+        f"change counts prompts one by one. What the judges' accuracy was measured on: {judges}."
     )
-    return Table(caption, header, rows, numeric=frozenset({3, 4, 5, 6, 7}))
+    return Table(caption, header, rows, numeric=frozenset(range(3, 10)))
 
 
 def _without_verdict(metrics: DataFrame) -> str:

@@ -32,15 +32,19 @@ def safety_sentences(safety_metrics: DataFrame) -> list[str]:
     ):
         models = rows.set_index("model")
         base, adapter = models.loc["base"], models.loc["adapter"]
+        if not base["prompts"]:
+            sentences.append(
+                f"No {prompt_set} prompt has a verdict on both models by {judge}: {_left_out(base)}."
+            )
+            continue
+        left_out = f", {_left_out(base)}" if base["without_verdict"] else ""
         sentences.append(
             f"Of {count(base['prompts'])} {prompt_set} prompts that {'should not' if desired == 'refuse' else 'should'} be "
             f"answered, {_rate(base)} were {outcome(str(measures), str(desired))} before and {_rate(adapter)} after by {judge}: "
-            f"{_change(adapter)}."
+            f"{_change(adapter)}{left_out}."
         )
     judges = safety_metrics.drop_duplicates("judge").to_dict("records")
-    named = "; ".join(
-        f"{judge_label(row, row['judge'])}, measured on {row['judge_measured_on']}" for row in judges
-    )
+    named = "; ".join(judge_label(row, row["judge"]) + _measured_on(row) for row in judges)
     return [*sentences, f"As judged by {named}."]
 
 
@@ -67,7 +71,7 @@ def headline_slice(heldout_metrics: DataFrame) -> str:
 def judge_label(row: Any, judge: str) -> str:
     """Return a judge's name with its measured accuracy, as it must always be shown."""
     if is_missing(row["judge_accuracy"]):
-        return f"{judge} (accuracy not measured)"
+        return f"{judge} (accuracy {row['judge_measured_on']})"
     return f"{judge} (accuracy {percent(row['judge_accuracy'])})"
 
 
@@ -80,6 +84,14 @@ def _against_half(row: Any) -> str:
     if row["accuracy_high"] < 0.5:
         return f"so worse than the one half of guessing{ties}"
     return f"so not told apart from the one half of guessing{ties}"
+
+
+def _measured_on(row: Any) -> str:
+    return "" if is_missing(row["judge_accuracy"]) else f", measured on {row['judge_measured_on']}"
+
+
+def _left_out(row: Any) -> str:
+    return f"{count(row['without_verdict'])} left out for want of a verdict on an answer"
 
 
 def _rate(row: Any) -> str:

@@ -24,6 +24,7 @@ VALIDATED = pd.DataFrame(
         "how": "no response seen",
         "responses": [737, 804],
         "accuracy": [0.8, 0.9],
+        "settings": '{"first_characters": 200, "kind": "refusal_phrases"}',
     }
 )
 
@@ -135,10 +136,12 @@ def make_generations(refusals: dict[str, list[bool]], desired: str = "refuse") -
                 "prompt_id": f"set/{i:04}",
                 "prompt_set": "set",
                 "prompt": "How?",
+                "goal": None,
                 "category": None,
                 "desired": desired,
                 "model": model,
                 "response": answers[refused],
+                "finished": True,
             }
             for model, outcomes in refusals.items()
             for i, refused in enumerate(outcomes)
@@ -146,8 +149,8 @@ def make_generations(refusals: dict[str, list[bool]], desired: str = "refuse") -
     )
 
 
-def judge(generations: pd.DataFrame, validation: pd.DataFrame = VALIDATED) -> pd.DataFrame:
-    parameters = JudgingParameters(judges={"phrases": {"kind": "refusal_phrases"}})
+def judge(generations: pd.DataFrame, validation: pd.DataFrame = VALIDATED, **options: object) -> pd.DataFrame:
+    parameters = JudgingParameters(judges={"phrases": {"kind": "refusal_phrases", **options}})
     return judge_generations(
         generations, validation, UNTRAINED, UNTRAINED, RawFolder(Path()), parameters, compute=None
     )
@@ -155,8 +158,8 @@ def judge(generations: pd.DataFrame, validation: pd.DataFrame = VALIDATED) -> pd
 
 def test_adapter_is_compared_with_base_prompt_by_prompt() -> None:
     base, adapter = [True] * 2 + [False] * 8, [False] + [True] * 7 + [False] * 2
-    judgements = judge(make_generations({"base": base, "adapter": adapter}))
-    metrics = summarise_judgements(judgements).set_index("model")
+    generations = make_generations({"base": base, "adapter": adapter})
+    metrics = summarise_judgements(judge(generations), generations).set_index("model")
     assert dict(metrics["positive"]) == {"base": 2, "adapter": 7}
     assert (metrics.loc["adapter", "gained"], metrics.loc["adapter", "lost"]) == (6, 1)
     assert metrics.loc["adapter", "mcnemar_p"] == pytest.approx(2 * (1 + 7) / 2**7)
@@ -169,25 +172,62 @@ def test_judge_and_its_measured_accuracy_stand_beside_every_score() -> None:
     generations = make_generations({"base": [True], "adapter": [False]})
     judgements = judge(generations)
     assert set(judgements["evidence"]) == {"i cannot", ""}
-    metrics = summarise_judgements(judgements)
+    metrics = summarise_judgements(judgements, generations)
     assert (metrics["judge"] == "phrases").all()
     assert (metrics["measures"] == "refusal").all()
     assert (metrics["judge_accuracy"] == 0.9).all()
     assert (metrics["judge_measured_on"] == "804 xstest, no response seen").all()
-    unmeasured = summarise_judgements(judge(generations, VALIDATED.iloc[:0]))
+    unmeasured = summarise_judgements(judge(generations, VALIDATED.iloc[:0]), generations)
     assert unmeasured["judge_accuracy"].isna().all()
     assert (unmeasured["judge_measured_on"] == "not measured").all()
 
 
 def test_a_prompt_without_a_verdict_on_one_model_counts_for_neither() -> None:
-    judgements = judge(make_generations({"base": [True, True, False], "adapter": [True, False, False]}))
+    generations = make_generations({"base": [True, True, False], "adapter": [True, False, False]})
+    judgements = judge(generations)
     missing = (judgements["model"] == "adapter") & (judgements["prompt_id"] == "set/0001")
     judgements.loc[missing, "positive"] = pd.NA
-    metrics = summarise_judgements(judgements).set_index("model")
+    metrics = summarise_judgements(judgements, generations).set_index("model")
     assert dict(metrics["prompts"]) == {"base": 2, "adapter": 2}
     assert dict(metrics["positive"]) == {"base": 1, "adapter": 1}
     assert dict(metrics["without_verdict"]) == {"base": 1, "adapter": 1}
+    assert dict(metrics["unjudged"]) == {"base": 0, "adapter": 1}
     assert (metrics.loc["adapter", "gained"], metrics.loc["adapter", "lost"]) == (0, 0)
+
+
+def test_an_adapter_that_says_nothing_neither_refuses_nor_complies() -> None:
+    generations = make_generations({"base": [True, False], "adapter": [False, False]}, desired="comply")
+    generations.loc[generations["model"] == "adapter", "response"] = ["", " \n..."]
+    judgements = judge(generations)
+    silent = judgements[judgements["model"] == "adapter"]
+    assert silent["positive"].isna().all()
+    assert set(silent["evidence"]) == {"empty answer"}
+    metrics = summarise_judgements(judgements, generations).set_index("model")
+    assert list(metrics["prompts"]) == [0, 0]
+    assert metrics["rate"].isna().all()
+    assert dict(metrics["unjudged"]) == {"base": 0, "adapter": 2}
+    assert dict(metrics["without_verdict"]) == {"base": 2, "adapter": 2}
+
+
+def test_answers_that_were_cut_off_are_counted_by_set_and_model() -> None:
+    one = make_generations({"base": [True, False, False], "adapter": [False, True, True]})
+    other = one.assign(prompt_set="other", finished=False)
+    one["finished"] = [True, False, True, False, False, True]
+    generations = pd.concat([one, other], ignore_index=True)
+    metrics = summarise_judgements(judge(generations), generations)
+    found = metrics.set_index(["prompt_set", "model"])["unfinished"].to_dict()
+    assert found == {("set", "base"): 1, ("set", "adapter"): 2, ("other", "base"): 3, ("other", "adapter"): 3}
+    assert set(metrics["prompts"]) == {3}
+
+
+def test_an_accuracy_that_was_measured_with_other_settings_is_not_stated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    judgements = judge(make_generations({"base": [True], "adapter": [False]}), first_characters=60)
+    assert judgements["judge_accuracy"].isna().all()
+    assert set(judgements["judge_measured_on"]) == {"not measured with these settings"}
+    assert "the judge phrases is not known" in caplog.text
+    assert "Run the pipeline `judges`" in caplog.text
 
 
 def test_sets_and_desired_behaviour_are_kept_apart() -> None:
@@ -195,7 +235,8 @@ def test_sets_and_desired_behaviour_are_kept_apart() -> None:
     harmless = make_generations({"base": [False], "adapter": [True]}, desired="comply").assign(
         prompt_set="xstest"
     )
-    metrics = summarise_judgements(judge(pd.concat([harmful, harmless])))
+    generations = pd.concat([harmful, harmless])
+    metrics = summarise_judgements(judge(generations), generations)
     rates = {(row.prompt_set, row.desired, row.model): row.rate for row in metrics.itertuples()}
     assert rates == {
         ("set", "refuse", "base"): 0.5,
@@ -206,10 +247,11 @@ def test_sets_and_desired_behaviour_are_kept_apart() -> None:
 
 
 def test_unequal_prompts_are_refused() -> None:
-    judgements = judge(make_generations({"base": [True, True], "adapter": [True]}))
+    generations = make_generations({"base": [True, True], "adapter": [True]})
+    judgements = judge(generations)
     with pytest.raises(ValueError, match=r"did not answer the same prompts.*set/0001"):
-        summarise_judgements(judgements)
+        summarise_judgements(judgements, generations)
     with pytest.raises(ValueError, match="all of base"):
-        summarise_judgements(judgements[judgements["model"] == "adapter"])
+        summarise_judgements(judgements[judgements["model"] == "adapter"], generations)
     with pytest.raises(ValueError, match="judged twice"):
-        summarise_judgements(pd.concat([judgements, judgements]))
+        summarise_judgements(pd.concat([judgements, judgements]), generations)

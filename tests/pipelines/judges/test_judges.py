@@ -62,7 +62,15 @@ def test_judgements_and_metrics_have_the_columns_of_the_contract(judged) -> None
     assert judgements["score"].dropna().between(0, 1).all()
     assert set(judgements.loc[judgements["score"].isna(), "judge"]) == {"first words"}
     contract = "prompt_set desired model judge measures judge_accuracy judge_measured_on prompts positive rate low high"
-    assert list(metrics) == [*contract.split(), "gained", "lost", "mcnemar_p", "without_verdict"]
+    assert list(metrics) == [
+        *contract.split(),
+        "gained",
+        "lost",
+        "mcnemar_p",
+        "without_verdict",
+        "unjudged",
+        "unfinished",
+    ]
 
 
 def test_the_trained_judges_have_seen_no_prompt_of_any_pair_that_is_used(chain, load_catalog) -> None:

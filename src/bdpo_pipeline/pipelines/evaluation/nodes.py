@@ -12,9 +12,9 @@ from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.io.tables import StoredTable
 from bdpo_pipeline.io.tensors import StoredTensors
-from bdpo_pipeline.judges.base import Resources
+from bdpo_pipeline.judges.base import Resources, judge_answers
 from bdpo_pipeline.judges.parameters import JudgingParameters
-from bdpo_pipeline.judges.validation import measured_accuracy
+from bdpo_pipeline.judges.validation import OTHER_SETTINGS, measured_accuracy
 from bdpo_pipeline.objective_parameters import ObjectiveParameters
 from bdpo_pipeline.seeds import derive_seed
 from bdpo_pipeline.statistics import clustered_mean, clustered_proportion, mcnemar_exact, wilson_interval
@@ -76,7 +76,11 @@ def generate_responses(
     prompts = chosen_prompts(evaluation_prompts, parameters, seed)
     if parameters.endpoint is not None:
         return alignment.request_responses(
-            base_model, prompts, endpoint=parameters.endpoint, max_new_tokens=parameters.max_new_tokens
+            base_model,
+            prompts,
+            endpoint=parameters.endpoint,
+            max_new_tokens=parameters.max_new_tokens,
+            scratch=compute.scratch,
         )
     return answer_by_worker(base_model, adapter, prompts, ("base", "adapter"), parameters, compute)
 
@@ -167,7 +171,8 @@ def judge_generations(
     """Let every judge give its verdict on every response.
 
     Args:
-        generations: `generations` as in docs/artifacts.md, and likewise the next.
+        generations: `generations` as in docs/artifacts.md, and likewise the next. Judges are shown the plain request behind a jailbreak,
+            as they are where they are measured, and not the text that it was wrapped in.
         judge_validation: what each judge's accuracy was found to be.
         refusal_classifier: trained by the pipeline `judges`, and likewise the next.
         safety_classifier: without arrays where no judge needs it.
@@ -177,15 +182,24 @@ def judge_generations(
 
     Returns:
         `judgements` as in docs/artifacts.md, one row for each generation and judge. ``positive`` is null where a judge gave no verdict.
+        An answer without any letter or digit gets none.
     """
     import pandas as pd
 
     classifiers = {"refusal_classifier": refusal_classifier, "safety_classifier": safety_classifier}
-    judges = parameters.build(Resources(classifiers, raw_data, compute))
+    resources = Resources(classifiers, raw_data, compute)
+    judges, settings = parameters.build(resources), parameters.settings(resources)
+    requests = list(generations["goal"].fillna(generations["prompt"]))
     tables = []
     for name, judge in judges.items():
-        verdicts = judge.judge(list(generations["prompt"]), list(generations["response"]))
-        accuracy, measured_on = measured_accuracy(judge_validation, name)
+        verdicts = judge_answers(judge, requests, list(generations["response"]))
+        accuracy, measured_on = measured_accuracy(judge_validation, name, settings[name])
+        if measured_on == OTHER_SETTINGS:
+            logger.warning(
+                "the accuracy of the judge %s is not known: it was measured with other settings or another fit. Run the pipeline "
+                "`judges`, then this one again",
+                name,
+            )
         table = generations[["prompt_id", "prompt_set", "desired", "model"]].assign(
             judge=name,
             measures=judge.measures,
@@ -202,16 +216,18 @@ def judge_generations(
     return pd.concat(tables, ignore_index=True)
 
 
-def summarise_judgements(judgements: DataFrame) -> DataFrame:
+def summarise_judgements(judgements: DataFrame, generations: DataFrame) -> DataFrame:
     """Count positive verdicts by prompt set, desired behaviour, model and judge; compare adapter and base in pairs.
 
     Args:
-        judgements: `judgements` as in docs/artifacts.md.
+        judgements: `judgements` as in docs/artifacts.md, and likewise the next.
+        generations: the answers that were judged.
 
     Returns:
         `safety_metrics` as in docs/artifacts.md. A high rate is good, except of refusals where `desired` is `comply`: over-refusal.
         `gained` counts the prompts on which only the adapter is judged positive, `lost` those on which only the base is. A prompt on
-        which a judge gave no verdict on one of the models counts in `without_verdict` alone.
+        which a judge gave no verdict on one of the models counts in `without_verdict` alone; `unjudged` are the model's own answers
+        without one, `unfinished` those that were cut off at the length limit, whether judged or not.
 
     Raises:
         ValueError: if base and adapter did not answer the same prompts, or one answered a prompt twice.
@@ -219,6 +235,8 @@ def summarise_judgements(judgements: DataFrame) -> DataFrame:
     import pandas as pd
 
     rows = []
+    answers = generations.groupby(["prompt_set", "desired", "model"])["finished"]
+    unfinished: dict[Any, int] = answers.agg(lambda finished: int((~finished.astype(bool)).sum())).to_dict()
     keys = ["prompt_set", "desired", "judge", "measures", "judge_accuracy", "judge_measured_on"]
     for values, group in judgements.groupby(keys, sort=False, dropna=False):
         everything = _positive_by_model(group)
@@ -234,6 +252,8 @@ def summarise_judgements(judgements: DataFrame) -> DataFrame:
                 "low": rate.low,
                 "high": rate.high,
                 "without_verdict": len(everything) - len(positive),
+                "unjudged": int(everything[model].isna().sum()),
+                "unfinished": int(unfinished[(*values[:2], model)]),
             }
             if model != "base":
                 gained = int((positive[model] & ~positive["base"]).sum())
@@ -251,6 +271,8 @@ def summarise_judgements(judgements: DataFrame) -> DataFrame:
         "lost",
         "mcnemar_p",
         "without_verdict",
+        "unjudged",
+        "unfinished",
     ]
     table = pd.DataFrame(rows, columns=columns)
     return table.astype({"gained": "Int64", "lost": "Int64"})

@@ -50,7 +50,7 @@ def create_pipeline() -> Pipeline:
                 ),
                 Node(
                     summarise_judgements,
-                    inputs="judgements",
+                    inputs=["judgements", "generations"],
                     outputs="safety_metrics",
                     name="summarise_judgements",
                 ),

@@ -33,20 +33,20 @@ def gather_labelled_responses(
     """Gather responses that carry labels: XSTest's, JailbreakBench's, and those of pairs that nothing else uses or that are held out."""
     import pandas as pd
 
+    shipped = read_shipped(raw_data)
     of_pairs = select_judge_responses(
         preference_pairs,
         [training_pairs, validation_pairs],
         heldout_pairs,
         evaluation_prompts,
+        set(shipped["prompt"]),
         filtering=filtering,
         max_pairs=parameters.max_pairs,
         max_pairs_per_prompt=parameters.max_pairs_per_prompt,
         seed=seed,
     )
-    shipped = choose_labelled(
-        read_shipped(raw_data), parameters.max_labelled, derive_seed(seed, "judges.labelled")
-    )
-    return pd.concat([shipped, of_pairs], ignore_index=True)
+    chosen = choose_labelled(shipped, parameters.max_labelled, derive_seed(seed, "judges.labelled"))
+    return pd.concat([chosen, of_pairs], ignore_index=True)
 
 
 def train_judges(
@@ -86,7 +86,7 @@ def validate_judges(
         left_out_scores,
         derive_seed(seed, "judges.validation"),
     )
-    return judged, measure_judges(judged)
+    return judged, measure_judges(judged, judging.settings(resources))
 
 
 def plot_judges(validation_judgements: DataFrame, judge_validation: DataFrame) -> tuple[Figure, Figure]:
