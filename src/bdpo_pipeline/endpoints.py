@@ -1,24 +1,33 @@
 """Answers from a server that speaks the OpenAI protocol, such as vLLM, SGLang or `transformers serve`."""
 
+import hashlib
+import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from bdpo_pipeline.engine.events import publish
+from bdpo_pipeline.engine.job_folder import alone, hand_over
+from bdpo_pipeline.engine.kept import gather, read_kept
 from bdpo_pipeline.parameters import ParameterGroup
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-T = TypeVar("T")
+Reply = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 _RETRIES = 5
 _LIST_SECONDS = 10.0
+# With these a server refuses one request, as it stands: it does not like the content, or it is too long.
+_REFUSING = (400, 413, 422)
 
 
 class EndpointError(RuntimeError):
@@ -52,31 +61,57 @@ class Answer:
     finished: bool
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """What a server is asked for: all that replies follow from.
+
+    Attributes:
+        url: of the server.
+        model: its name of the model.
+        how: names the protocol's call and its settings.
+        asked: a prompt or conversation for each reply.
+    """
+
+    url: str
+    model: str
+    how: dict[str, Any]
+    asked: list[Any]
+
+    def folder(self, scratch: Path) -> Path:
+        """Return where replies are kept; the same for the same asking, and for no other."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return scratch / f"ask-{digest[:16]}"
+
+
 def answer_prompts(
     server: ServerParameters,
     model: str,
     prompts: Sequence[str],
     max_new_tokens: int,
+    scratch: Path,
     *,
     adds_special_tokens: bool = False,
 ) -> list[Answer]:
     """Return greedy answers in the order of the prompts, which are rendered texts with all marks of the chat template.
 
-    Requests that fail in passing (no connection, overload, an error of the server) are made again, with growing pauses.
+    Requests that fail in passing (no connection, overload, an error of the server) are made again, with growing pauses. The answer to a
+    prompt that the server refuses, as it filters it or has not the room for it, is an empty text of no tokens; a warning counts them.
 
     Args:
         server: the server.
         model: its name of the model.
         prompts: the texts.
         max_new_tokens: an answer is cut there.
+        scratch: folder below which answers are kept as they come, so that a run that was cut off asks for the rest only.
         adds_special_tokens: whether the tokenizer adds tokens to a text unasked; the server is then told not to, which vLLM understands.
 
     Raises:
-        EndpointError: the client is not installed, the key is missing, or the server refuses or fails for good.
+        EndpointError: the client is not installed, the key is missing, or the server fails for good or refuses all requests.
     """
     extra = {"add_special_tokens": False} if adds_special_tokens else None
+    how = {"call": "completions", "max_tokens": max_new_tokens, "extra_body": extra}
 
-    def ask(client: "OpenAI", prompt: str) -> Answer:
+    def ask(client: "OpenAI", prompt: str) -> Reply:
         found = client.completions.create(
             model=model, prompt=prompt, max_tokens=max_new_tokens, temperature=0, extra_body=extra
         )
@@ -86,9 +121,11 @@ def answer_prompts(
                 f"{server.url} answered as {model!r} without its count of tokens or ended for another reason than its own end or the "
                 f"bound: finish_reason {choice.finish_reason!r}, usage {found.usage}"
             )
-        return Answer(choice.text, found.usage.completion_tokens, choice.finish_reason == "stop")
+        ended = choice.finish_reason == "stop"
+        return {"text": choice.text, "tokens": found.usage.completion_tokens, "finished": ended}
 
-    return _ask_all(server, model, prompts, ask)
+    replies = _ask_all(server, _Asking(server.url, model, how, list(prompts)), ask, scratch)
+    return [Answer("", 0, finished=False) if reply is None else Answer(**reply) for reply in replies]
 
 
 def answer_conversations(
@@ -96,54 +133,116 @@ def answer_conversations(
     model: str,
     conversations: Sequence[Sequence[dict[str, str]]],
     max_new_tokens: int,
+    scratch: Path,
 ) -> list[str]:
     """Return greedy answers to conversations, in order; the server renders them with its own chat template.
 
-    Requests are made again as in :func:`answer_prompts`. An answer that the server withholds is an empty text.
+    Requests are made again as in :func:`answer_prompts`. An answer that the server withholds is an empty text, as is the answer to a
+    conversation that it refuses.
 
     Args:
         server: the server.
         model: its name of the model.
         conversations: messages with ``role`` and ``content``.
         max_new_tokens: an answer is cut there.
+        scratch: see :func:`answer_prompts`.
 
     Raises:
         EndpointError: see :func:`answer_prompts`.
     """
+    how = {"call": "chat.completions", "max_tokens": max_new_tokens}
 
-    def ask(client: "OpenAI", messages: Sequence[Any]) -> str:
+    def ask(client: "OpenAI", messages: Sequence[Any]) -> Reply:
         found = client.chat.completions.create(
             model=model, messages=list(messages), max_tokens=max_new_tokens, temperature=0
         )
-        return _only_choice(server, model, found).message.content or ""
+        return {"text": _only_choice(server, model, found).message.content or ""}
 
-    return _ask_all(server, model, conversations, ask)
+    asking = _Asking(server.url, model, how, [list(messages) for messages in conversations])
+    replies = _ask_all(server, asking, ask, scratch)
+    return ["" if reply is None else reply["text"] for reply in replies]
+
+
+def check_client(server: ServerParameters) -> None:
+    """Check that a server can be asked, without asking it.
+
+    Raises:
+        EndpointError: the client is not installed, or the key is missing.
+    """
+    _client(server).close()
 
 
 def _ask_all(
-    server: ServerParameters, model: str, asked: Sequence[Any], ask: "Callable[[OpenAI, Any], T]"
-) -> list[T]:
+    server: ServerParameters, asking: _Asking, ask: "Callable[[OpenAI, Any], Reply]", scratch: Path
+) -> list[Reply | None]:
+    """Return the reply to each that is asked, None where the server refuses the request.
+
+    Replies are kept below ``scratch`` until the caller's node has its outputs in the catalog; see :mod:`bdpo_pipeline.engine.kept`.
+    """
     client = _client(server)
+    folder = asking.folder(scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        folder.mkdir(exist_ok=True)
+        gather(folder)
+        replies = {event["number"]: event["reply"] for event in read_kept(folder)}
+        if replies:
+            logger.info("%d of %d replies of an earlier run are taken", len(replies), len(asking.asked))
+        missing = [number for number in range(len(asking.asked)) if number not in replies]
+        refusals = _ask_missing(server, client, asking, ask, missing, folder, replies)
+        if refusals and not replies:
+            raise refusals[0]
+        if refusals:
+            logger.warning(
+                "%s refused %d of %d requests, which count as answered by nothing. The first: %s",
+                *(server.url, len(refusals), len(asking.asked), refusals[0]),
+            )
+        publish({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
+    return [replies.get(number) for number in range(len(asking.asked))]
 
-    def ask_one(one: Any) -> T:
-        from openai import OpenAIError
 
+def _ask_missing(
+    server: ServerParameters,
+    client: "OpenAI",
+    asking: _Asking,
+    ask: "Callable[[OpenAI, Any], Reply]",
+    missing: Sequence[int],
+    folder: Path,
+    replies: dict[int, Reply],
+) -> list[EndpointError]:
+    """Ask for the missing replies and put them with the others and into the folder; return what is said of refused requests."""
+    from openai import APIStatusError, OpenAIError
+
+    from bdpo_pipeline.engine.context import EventWriter
+
+    writer, writing = EventWriter(folder / "events-0.jsonl"), threading.Lock()
+
+    def ask_one(number: int) -> EndpointError | None:
         try:
-            return ask(client, one)
+            reply = ask(client, asking.asked[number])
         except OpenAIError as error:
-            raise EndpointError(
-                f"{server.url} gave no answer of the model {model!r}: {type(error).__name__}: {error}. "
+            failure = EndpointError(
+                f"{server.url} gave no answer of the model {asking.model!r}: {type(error).__name__}: {error}. "
                 f"{_offered(client)}Check the parameters of this endpoint and the server's log"
-            ) from error
+            )
+            failure.__cause__ = error
+            if isinstance(error, APIStatusError) and error.status_code in _REFUSING:
+                return failure
+            raise failure  # noqa: B904 - its cause is set
+        with writing:
+            writer.keep({"event": "reply", "number": number, "reply": reply})
+            replies[number] = reply
+        return None
 
     with client, ThreadPoolExecutor(server.concurrency) as pool:
-        requests = [pool.submit(ask_one, one) for one in asked]
+        requests = [pool.submit(ask_one, number) for number in missing]
         try:
-            return [request.result() for request in requests]
+            found = [request.result() for request in requests]
         except BaseException:
             # An interrupt as well: what waits is not asked any more.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return [refusal for refusal in found if refusal is not None]
 
 
 def _client(server: ServerParameters) -> "OpenAI":

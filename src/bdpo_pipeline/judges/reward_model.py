@@ -2,18 +2,20 @@
 
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import RateJob
 from bdpo_pipeline.engine.launcher import run_job
 
 from .base import Count, Measures, Resources, ThresholdOptions, Verdict, needed
-from .models import JudgeModel, find_model
+from .models import JudgeModel, OpenedModel, fill, open_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,7 +38,7 @@ class Options(ThresholdOptions):
         None,
         description="the text that is rated, with {prompt} and {response}; null: the tokenizer's chat template",
     )
-    max_tokens: int = Field(2048, gt=0, description="longer texts are cut at their end, and counted")
+    max_tokens: int = Field(2048, gt=0, description="of longer texts the beginning of the prompt is cut off")
     validate_on: Count = Field(
         None,
         description="responses of each set of labels that it is measured on; null, because it takes long",
@@ -55,64 +57,91 @@ class RewardModel:
     """The judge. With output x, the score is sigmoid((x - centre) / scale), or 1 minus that where higher is less safe."""
 
     options: Options
-    resources: Resources
+    compute: ComputeParameters
+    model: OpenedModel
     measures: Measures = "safety"
     seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def judge(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
-        """Return one verdict a response; the evidence is the model's output."""
-        return [self._verdict(value) for value in self._rate(prompts, responses)]
+        """Return one verdict a response; the evidence is the model's output.
+
+        Of a text that is too long, the beginning of the prompt is left out. There is no verdict where not even one character of it would
+        be left, and where the output is no finite number.
+        """
+        texts = [self._fit(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        fitting = [text for text in texts if text is not None]
+        cut = sum(is_cut for _, is_cut in fitting)
+        if cut or len(fitting) < len(texts):
+            logger.warning(
+                "Of %d texts, %d were longer than %d tokens and had the beginning of the prompt cut off; %d were not rated, as the "
+                "response alone was too long",
+                *(len(texts), cut, self.options.max_tokens, len(texts) - len(fitting)),
+            )
+        outputs = iter(self._rate([ids for ids, _ in fitting]))
+        return [
+            Verdict(None, None, "too long") if text is None else self._verdict(next(outputs))
+            for text in texts
+        ]
 
     def _verdict(self, value: float) -> Verdict:
+        if not math.isfinite(value):
+            return Verdict(None, None, f"output {value}")
         options = self.options
         distance = (value - options.centre) / options.scale * (1 if options.higher_is == "safer" else -1)
         # Written with tanh, which no distance overflows.
         score = (1 + math.tanh(distance / 2)) / 2
         return Verdict(score >= options.threshold, score, f"output {value:.3f}")
 
-    def _rate(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        from bdpo_pipeline.models.loading import load_tokenizer
+    def _fit(self, prompt: str, response: str) -> tuple[list[int], bool] | None:
+        """Return the token ids of a text and whether its prompt was cut; None if it is too long however the prompt is cut."""
 
-        if not responses:
-            return []
-        compute = needed(self.resources.compute, "the compute parameters", "reward_model")
-        folder = find_model(self.options.model, compute.scratch)
-        tokenizer = load_tokenizer(folder)
-        encoded = [
-            self._encode(tokenizer, prompt, response)
-            for prompt, response in zip(prompts, responses, strict=True)
-        ]
         most = self.options.max_tokens
-        cut = sum(len(ids) > most for ids in encoded)
-        if cut:
-            logger.warning(
-                "%d of %d texts are longer than %d tokens and were cut at their end", cut, len(encoded), most
-            )
-        values = [math.nan] * len(encoded)
+        whole = self._encode(prompt, response)
+        if len(whole) <= most:
+            return whole, False
+        start = bisect_left(
+            range(len(prompt)), True, key=lambda start: len(self._encode(prompt[start:], response)) <= most
+        )
+        return (self._encode(prompt[start:], response), True) if start < len(prompt) else None
+
+    def _encode(self, prompt: str, response: str) -> list[int]:
+        return _encode(self.options, self.model.tokenizer, prompt, response)
+
+    def _rate(self, texts: list[list[int]]) -> list[float]:
+        if not texts:
+            return []
+        values: dict[int, float] = {}
 
         def keep(event: Event) -> None:
             if event["event"] == "ratings":
-                for number, value in zip(event["texts"], event["ratings"], strict=True):
-                    values[number] = value
+                values.update(zip(event["texts"], event["ratings"], strict=True))
             else:
                 publish(event)
 
-        job = RateJob(folder, compute.for_engine())
-        run_job(job, compute.scratch, ragged={"texts": [ids[:most] for ids in encoded]}, on_event=keep)
-        return values
-
-    def _encode(self, tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str) -> list[int]:
-        from bdpo_pipeline.models.encoding import encode_pair
-
-        if self.options.template is None:
-            pair = encode_pair(tokenizer, [{"role": "user", "content": prompt}], response, response)
-            return [*pair.prompt_ids, *pair.chosen_ids]
-        before, after = self.options.template.split("{response}", 1)
-        text = before.replace("{prompt}", prompt) + response + after
-        ids: list[int] = tokenizer(text)["input_ids"]
-        return ids
+        job = RateJob(self.model.folder, self.compute.for_engine())
+        run_job(job, self.compute.scratch, ragged={"texts": texts}, on_event=keep)
+        return [values[number] for number in range(len(texts))]
 
 
 def build(options: Options, resources: Resources) -> RewardModel:
     """Return the judge; a positive verdict says that the response is safe."""
-    return RewardModel(options, resources)
+    from bdpo_pipeline.models.loading import check_rating_model
+
+    def try_it(model: OpenedModel) -> None:
+        check_rating_model(model.folder)
+        _encode(options, model.tokenizer, "A prompt", "A response")
+
+    compute = needed(resources.compute, "the compute parameters", "reward_model")
+    return RewardModel(options, compute, open_model(options.model, compute.scratch, try_it))
+
+
+def _encode(options: Options, tokenizer: "PreTrainedTokenizerBase", prompt: str, response: str) -> list[int]:
+    from bdpo_pipeline.models.encoding import encode_conversation
+
+    if options.template is None:
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        return encode_conversation(tokenizer, turns)
+    ids: list[int] = tokenizer(fill(options.template, {"{prompt}": prompt, "{response}": response}))[
+        "input_ids"
+    ]
+    return ids

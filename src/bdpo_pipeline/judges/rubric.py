@@ -12,18 +12,19 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from bdpo_pipeline.compute import ComputeParameters
-from bdpo_pipeline.endpoints import ServerParameters, answer_conversations
+from bdpo_pipeline.endpoints import EndpointError, ServerParameters, answer_conversations, check_client
 from bdpo_pipeline.engine.events import Event, publish
 from bdpo_pipeline.engine.jobs import GenerateJob
 from bdpo_pipeline.engine.launcher import run_job
 
-from .base import Count, Measures, Resources, ThresholdOptions, Verdict, needed
-from .models import JudgeModel, find_model
+from .base import Count, JudgeError, Measures, Resources, ThresholdOptions, Verdict, needed
+from .models import JudgeModel, OpenedModel, fill, open_model
 
 _FILES = ("strongreject/rubric_system.txt", "strongreject/rubric_user.txt")
 # Question, and the answers that it may have.
 _ANSWERS = {"1.b": range(0, 2), "2.b": range(1, 6), "3.b": range(1, 6)}
 _SHOWN_CHARACTERS = 200
+Conversation = list[dict[str, str]]
 
 
 class RubricServer(ServerParameters):
@@ -52,35 +53,34 @@ class Options(ThresholdOptions):
 
 @dataclass(frozen=True)
 class Rubric:
-    """The judge; its texts are StrongREJECT's own."""
+    """The judge; its texts are StrongREJECT's own. Without a local model, the endpoint is asked."""
 
     options: Options
     system: str
     user: str
-    resources: Resources
+    compute: ComputeParameters
+    model: OpenedModel | None
     measures: Measures = "safety"
     seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def judge(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Verdict]:
         """Return one verdict a response; a reply that is not as the rubric asks gives none, and its beginning is the evidence."""
         conversations = [
-            [
-                {"role": "system", "content": self.system},
-                {"role": "user", "content": _fill(self.user, prompt, response)},
-            ]
+            _converse(self.system, self.user, prompt, response)
             for prompt, response in zip(prompts, responses, strict=True)
         ]
         return [self._verdict(reply) for reply in self._ask(conversations)]
 
-    def _ask(self, conversations: list[list[dict[str, str]]]) -> list[str]:
+    def _ask(self, conversations: list[Conversation]) -> list[str]:
         if not conversations:
             return []
-        options = self.options
-        if options.endpoint is not None:
-            server = options.endpoint
-            return answer_conversations(server, server.model, conversations, options.max_new_tokens)
-        compute = needed(self.resources.compute, "the compute parameters", "rubric")
-        return _ask_worker(options, conversations, compute)
+        if self.model is not None:
+            return _ask_worker(self.model, self.options, conversations, self.compute)
+        server = self.options.endpoint
+        assert server is not None  # noqa: S101 - narrows what the options have checked
+        return answer_conversations(
+            server, server.model, conversations, self.options.max_new_tokens, self.compute.scratch
+        )
 
     def _verdict(self, reply: str) -> Verdict:
         found = parse_reply(reply)
@@ -109,27 +109,34 @@ def parse_reply(reply: str) -> tuple[int, int, int] | None:
 
 def build(options: Options, resources: Resources) -> Rubric:
     """Return the judge; a positive verdict says that the response is safe."""
+    from bdpo_pipeline.models.encoding import encode_prompts
+
     raw = needed(resources.raw, "the raw data with the rubric", "rubric")
+    compute = needed(resources.compute, "the compute parameters", "rubric")
     system, user = (raw.find(name, "the rubric").read_text(encoding="utf-8") for name in _FILES)
-    return Rubric(options, system, user, resources)
+    if options.endpoint is not None:
+        try:
+            check_client(options.endpoint)
+        except EndpointError as error:
+            raise JudgeError(str(error)) from error
+    if options.model is None:
+        return Rubric(options, system, user, compute, None)
+    one = _converse(system, user, "A prompt", "A response")
+    model = open_model(options.model, compute.scratch, lambda model: encode_prompts(model.tokenizer, [one]))
+    return Rubric(options, system, user, compute, model)
 
 
-def _fill(text: str, prompt: str, response: str) -> str:
-    # In one step: a prompt may hold the mark of the response.
-    values = {"{forbidden_prompt}": prompt, "{response}": response}
-    return re.sub(r"\{forbidden_prompt\}|\{response\}", lambda mark: values[mark.group(0)], text)
+def _converse(system: str, user: str, prompt: str, response: str) -> Conversation:
+    asked = fill(user, {"{forbidden_prompt}": prompt, "{response}": response})
+    return [{"role": "system", "content": system}, {"role": "user", "content": asked}]
 
 
 def _ask_worker(
-    options: Options, conversations: list[list[dict[str, str]]], compute: ComputeParameters
+    model: OpenedModel, options: Options, conversations: list[Conversation], compute: ComputeParameters
 ) -> list[str]:
     from bdpo_pipeline.models.encoding import encode_prompts
-    from bdpo_pipeline.models.loading import load_tokenizer
 
-    wanted = options.model
-    assert wanted is not None  # noqa: S101 - narrows what the options have checked
-    folder = find_model(wanted, compute.scratch)
-    contexts = encode_prompts(load_tokenizer(folder), conversations)
+    contexts = encode_prompts(model.tokenizer, conversations)
     replies = [""] * len(contexts)
 
     def keep(event: Event) -> None:
@@ -140,7 +147,7 @@ def _ask_worker(
             publish(event)
 
     job = GenerateJob(
-        folder, compute.for_engine(), None, ["base"], options.max_new_tokens, options.batch_size
+        model.folder, compute.for_engine(), None, ["base"], options.max_new_tokens, options.batch_size
     )
     run_job(job, compute.scratch, ragged={"contexts": contexts}, on_event=keep)
     return replies

@@ -47,6 +47,15 @@ def encode_prompts(
     return _tokenise(tokenizer, [render_prompt(tokenizer, messages) for messages in prompts])
 
 
+def encode_conversation(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
+    """Return the token ids of a whole conversation, just as the chat template writes it.
+
+    Raises:
+        TemplateError: see :func:`render_prompt`.
+    """
+    return _tokenise(tokenizer, [_render(tokenizer, messages)])[0]
+
+
 def encode_around(tokenizer: "PreTrainedTokenizerBase", content: str) -> tuple[list[int], list[int]]:
     """Return the token ids of a prompt of one user turn before and after the place where more text could be added to the turn."""
     before, _, after = render_prompt(tokenizer, [{"role": "user", "content": content + _MARK}]).rpartition(

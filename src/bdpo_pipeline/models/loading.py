@@ -8,6 +8,8 @@ from bdpo_pipeline.models.damage import clear_about_damage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_RATES = "name a sequence classifier with one output"
+
 
 def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     """Return the tokenizer of a prepared model folder.
@@ -56,6 +58,20 @@ def load_model(path: str | Path, *, dtype: str, quantisation: str | None = None)
     return model
 
 
+def check_rating_model(path: str | Path) -> None:
+    """Check by its configuration that a model is a sequence classifier with one output; its weights are not read.
+
+    Raises:
+        DamagedModelError: it is not.
+    """
+    from transformers import AutoConfig
+
+    with clear_about_damage("reward model", path, _RATES):
+        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        if config.num_labels != 1:
+            raise ValueError(f"it has {config.num_labels} outputs")
+
+
 def load_rating_model(path: str | Path, *, dtype: str) -> "PreTrainedModel":
     """Return a sequence classifier with one output, such as a reward model, in evaluation mode, on the CPU.
 
@@ -69,7 +85,8 @@ def load_rating_model(path: str | Path, *, dtype: str) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    with clear_about_damage("reward model", path, "name a sequence classifier with one output"):
+    check_rating_model(path)
+    with clear_about_damage("reward model", path, _RATES):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             str(path),
             local_files_only=True,
@@ -78,8 +95,6 @@ def load_rating_model(path: str | Path, *, dtype: str) -> "PreTrainedModel":
             dtype=getattr(torch, dtype),
             output_loading_info=True,
         )
-        if model.config.num_labels != 1:
-            raise ValueError(f"it has {model.config.num_labels} outputs")
         if report["missing_keys"]:
             raise ValueError(f"its weights lack {', '.join(sorted(report['missing_keys']))}")
     rating: PreTrainedModel = model.eval()
