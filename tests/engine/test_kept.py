@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bdpo_pipeline.engine.beginning import Beginning
 from bdpo_pipeline.engine.context import EventWriter
 from bdpo_pipeline.engine.job_folder import finished_result, write_result
 from bdpo_pipeline.engine.kept import KEPT, gather, has_results, items_of, read_kept
@@ -87,6 +88,23 @@ def test_an_altered_result_is_named_and_a_torn_one_is_not(tmp_path, caplog):
     gather(tmp_path)
     assert "a result was altered" in caplog.text
     assert read_kept(tmp_path) == []
+
+
+def test_a_beginning_alone_or_a_torn_line_is_no_result(tmp_path):
+    began = {"event": "began", "layout": {}, "threads": 1}
+    write(tmp_path, 0, began)
+    assert not has_results(tmp_path)
+    with (tmp_path / "events-0.jsonl").open("a") as file:
+        file.write(seal(scores(3))[:-4])
+    assert not has_results(tmp_path)
+    write(tmp_path, 1, scores(3))
+    assert has_results(tmp_path)
+
+
+def test_what_is_partly_done_is_not_done():
+    beginning = Beginning({(None, 0), (None, 2)}, {})
+    assert beginning.has([0, 2])
+    assert not beginning.has([0, 1])
 
 
 def test_a_pass_of_which_a_result_is_lost_is_not_finished(tmp_path, caplog):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bdpo_pipeline.disk_space import NoSpaceError
-from bdpo_pipeline.engine import job_folder
+from bdpo_pipeline.engine import job_folder, launcher
 from bdpo_pipeline.engine.job_folder import AlteredJobError, alone, remove_handed_over
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec, ScoreJob
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
@@ -180,6 +180,15 @@ def test_what_a_pass_had_reported_at_an_interrupt_is_not_lost(job, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_job(ScoreJob(job().model, compute), tmp_path, ragged=ragged, flat=flat, on_event=interrupt)
     assert len(reported) > 1
+
+
+def test_results_that_do_not_arrive_are_an_error(job, tmp_path, monkeypatch):
+    read = launcher.read_result
+    monkeypatch.setattr(launcher, "read_result", lambda folder: {**read(folder), "results": 3})
+    score = ScoreJob(job().model, Compute(threads=1))
+    tokens = {"contexts": [[1, 2, 3]], "responses": [[4], [5]]}
+    with pytest.raises(WorkerError, match="1 of its 3 results did not arrive"):
+        run_job(score, tmp_path, ragged=tokens, flat={"response_context": np.zeros(2, np.int64)})
 
 
 def test_a_training_that_is_done_is_taken_over(train, job):

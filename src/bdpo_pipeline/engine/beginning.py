@@ -22,6 +22,10 @@ class Beginning:
     done: set[Item]
     layout: dict[str, Any] | None
 
+    def has(self, numbers: list[int]) -> bool:
+        """Return whether all of these have results."""
+        return all((None, number) in self.done for number in numbers)
+
 
 def find_beginning(context: WorkerContext, compute: Compute) -> Beginning:
     """Return how the pass began, and compute with as many threads as it did, as sums may differ in their last digits."""
@@ -35,6 +39,10 @@ def find_beginning(context: WorkerContext, compute: Compute) -> Beginning:
 
 
 def keep_beginning(context: WorkerContext, beginning: Beginning) -> None:
-    """Keep how this run lays its batches out, by the context's facts, if it is the first; before any result is kept."""
-    if beginning.layout is None and context.accelerator.is_main_process:
+    """Keep how this run lays its batches out, by the context's facts, if it is the first; before any result is kept. All must call."""
+    if beginning.layout is not None:
+        return
+    if context.accelerator.is_main_process:
         context.keep({"event": "began", "layout": context.facts, "threads": torch.get_num_threads()})
+    # Results without a beginning would be those of another layout to the next run.
+    context.accelerator.wait_for_everyone()

@@ -106,7 +106,7 @@ def _plan(
     )
     keep_beginning(context, beginning)
     batches = plan_batches(rows, tokens)
-    return context.share([numbers for numbers in batches if (None, numbers[0]) not in beginning.done])
+    return context.share([numbers for numbers in batches if not beginning.has(numbers)])
 
 
 def _batch(rows: list[Row], numbers: list[int], context: WorkerContext) -> Batch:

@@ -6,6 +6,7 @@ handed over first.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from bdpo_pipeline.durable import write_whole
@@ -60,7 +61,13 @@ def items_of(events: list[Event]) -> set[Item]:
 
 def has_results(folder: Path) -> bool:
     """Return whether a job's folder holds anything that another run of the job need not compute again."""
-    return any(_sealed_lines(path) for path in [folder / KEPT, *folder.glob(EVENTS)])
+    lines = [line for path in (folder / KEPT, *folder.glob(EVENTS)) for line in _sealed_lines(path)]
+    for line in lines:
+        # A torn or altered line is no result.
+        with suppress(DamagedError):
+            if items_of([unseal_text(line.rstrip("\n"), "a result")]):
+                return True
+    return False
 
 
 def _sealed_lines(path: Path) -> list[str]:

@@ -25,7 +25,7 @@ from bdpo_pipeline.engine.job_folder import (
     remove_left_over,
 )
 from bdpo_pipeline.engine.jobs import Job, ScoreJob, TrainJob
-from bdpo_pipeline.engine.kept import items_of, read_kept
+from bdpo_pipeline.engine.kept import Item, items_of, read_kept
 from bdpo_pipeline.engine.launching import announced, end_group, started
 
 if TYPE_CHECKING:
@@ -127,7 +127,13 @@ def _run(job: Job, order: Order, folder: Path, on_event: Callable[[Event], None]
     if known:
         logger.info("%s goes on after the %d results that it had", job.task.capitalize(), known)
     start = time.monotonic()
-    following = Following(folder, on_event)
+    arrived: set[Item] = set()
+
+    def count(event: Event) -> None:
+        arrived.update(items_of([event]))
+        on_event(event)
+
+    following = Following(folder, count)
     with started(job.compute, folder, folder / "worker.log") as process, announced(folder):
         try:
             _wait(process, following, job.compute.processes)
@@ -137,7 +143,13 @@ def _run(job: Job, order: Order, folder: Path, on_event: Callable[[Event], None]
     if process.returncode != 0 or not (folder / "result.json").exists():
         raise WorkerError(_describe_failure(job, process.returncode, following.error, folder))
     logger.info("%s done in %.1f s", job.task.capitalize(), time.monotonic() - start)
-    return read_result(folder)
+    result = read_result(folder)
+    if len(arrived) < result.get("results", 0):
+        raise WorkerError(
+            f"the {job.task} worker is done and {result['results'] - len(arrived)} of its {result['results']} results did not arrive: "
+            f"remove {folder} and run the same again"
+        )
+    return result
 
 
 def _wait(process: "subprocess.Popen[bytes]", following: Following, processes: int) -> None:
