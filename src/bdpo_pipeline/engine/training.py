@@ -206,8 +206,8 @@ def _record(
 
 
 def _remember_best(state: TrainingState, loss: float, weights: TrainedWeights) -> None:
-    """Keep the weights of the lowest validation loss."""
-    if state.best_loss is None or loss < state.best_loss:
+    """Keep the weights of the lowest validation loss; a loss that is no number is never the lowest."""
+    if loss < (math.inf if state.best_loss is None else state.best_loss):
         state.best_loss, state.best_step, state.waited = loss, state.step, 0
         state.best_weights = weights.snapshot()
     else:
