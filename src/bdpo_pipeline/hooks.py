@@ -1,13 +1,19 @@
-"""What Kedro lacks around parameters: one that no node uses is an error, and the graph of a study follows from them."""
+"""What Kedro lacks around parameters: one that no node uses is an error, as is a prompt set that is not there, and the graph of a study
+follows from them.
+"""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 
 from bdpo_pipeline.arms import plan_study, planned
+from bdpo_pipeline.benchmarks.choice import check_sets
 from bdpo_pipeline.io.config_loader import ProjectConfigLoader
 
 
@@ -50,6 +56,28 @@ class ParameterNamesHook:
             UnknownParameterError: naming the parameter and what it may have been meant to be.
         """
         check_names(parameters.get("parameters", {}), _used_groups() | self._globals)
+
+
+class PromptSetsHook:
+    """Stops a run that would answer prompts of a set that does not exist, before it trains."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[str, Any]) -> None:
+        """Compare the sets of which prompts are asked for with those that the run is to read.
+
+        A run that reads none takes the prompts of an earlier one, whose sets its first node knows.
+
+        Raises:
+            UnknownPromptSetError: naming the parameter and the set.
+        """
+        if "evaluation_prompts" not in pipeline.all_outputs():
+            return
+        known = [one.name for one in catalog.load("params:ingestion").evaluation_prompts]
+        asking = [node for node in pipeline.nodes if "evaluation_prompts" in node.inputs]
+        for name in sorted({name for node in asking for name in node.inputs if name.startswith("params:")}):
+            numbers = getattr(catalog.load(name), "prompts", None)
+            if isinstance(numbers, Mapping):
+                check_sets(numbers, known, parameter=f"{name.removeprefix('params:')}.prompts")
 
 
 def check_names(given: dict[str, Any], known: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bdpo_pipeline.hooks import ParameterNamesHook, StudyGraphHook
+from bdpo_pipeline.hooks import ParameterNamesHook, PromptSetsHook, StudyGraphHook
 from bdpo_pipeline.interrupts import FinishedJobsHook, InterruptHook
 from bdpo_pipeline.io.config_loader import ProjectConfigLoader
 from bdpo_pipeline.io.versions import PinVersionsHook
@@ -27,4 +27,5 @@ HOOKS = (
     PinVersionsHook(),
     InterruptHook(),
     StudyGraphHook(),
+    PromptSetsHook(),
 )

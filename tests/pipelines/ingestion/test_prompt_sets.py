@@ -100,7 +100,7 @@ def test_a_set_in_every_format_is_read_chosen_from_and_kept_from_training(
         assert list(found["prompt_id"]) == [f"{one['name']}/{i:04}" for i in range(1, 6)]
         columns = ["prompt", "category", "desired", "goal", "target"]
         assert list(found[columns].itertuples(index=False, name=None)) == expected
-    chosen = choose_prompts(table, {"csv": 2, "parquet": None}, seed=1)
+    chosen = choose_prompts(table, {"csv": 2, "parquet": None}, seed=1, parameter="x")
     assert dict(chosen["prompt_set"].value_counts()) == {"csv": 2, "parquet": 5}
     assert set(chosen["prompt_id"]) < set(table["prompt_id"])
     dropped = [row for batch in catalog.load("dropped_pairs").batches() for row in batch.to_pylist()]

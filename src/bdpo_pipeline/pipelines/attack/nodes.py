@@ -23,7 +23,10 @@ def attack_models(
 ) -> tuple[DataFrame, DataFrame]:
     """Search a suffix for each model and chosen behaviour; return `whitebox_attacks` and `whitebox_execution`."""
     behaviours = choose_prompts(
-        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "attack.prompts")
+        evaluation_prompts.to_pandas(),
+        parameters.prompts,
+        seed=derive_seed(seed, "attack.prompts"),
+        parameter="attack.prompts",
     )
     return attacks.attack_models(
         base_model,

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from bdpo_pipeline.benchmarks.choice import PromptNumbers
 from bdpo_pipeline.parameters import ParameterGroup
 
 Model = Literal["base", "adapter"]
@@ -12,8 +13,8 @@ Model = Literal["base", "adapter"]
 class AttackParameters(ParameterGroup):
     """Who is attacked with what, and how hard."""
 
-    prompts: dict[str, int | None] = Field(
-        min_length=1, description="behaviours of each set that has targets, null for all"
+    prompts: PromptNumbers = Field(
+        description="behaviours of each set that has targets, null for all, 0 for none"
     )
     models: list[Model] = Field(min_length=1, description="who is attacked")
     steps: int = Field(gt=0, description="of the search, for each suffix")
@@ -22,6 +23,13 @@ class AttackParameters(ParameterGroup):
     first_suffix: str = Field(
         min_length=1, description="what the search begins with; gives the suffix its length"
     )
+
+    @field_validator("prompts")
+    @classmethod
+    def _somebody_is_attacked(cls, prompts: PromptNumbers) -> PromptNumbers:
+        if all(number == 0 for number in prompts.values()):
+            raise ValueError(f"found {prompts}; accepted: at least one set with behaviours")
+        return prompts
 
     @field_validator("models")
     @classmethod

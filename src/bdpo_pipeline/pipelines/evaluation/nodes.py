@@ -85,10 +85,15 @@ def generate_responses(
     return answer_by_worker(base_model, adapter, prompts, ("base", "adapter"), parameters, compute)
 
 
-def chosen_prompts(evaluation_prompts: StoredTable, parameters: GenerationParameters, seed: int) -> DataFrame:
-    """Return the prompts that are asked."""
+def chosen_prompts(
+    evaluation_prompts: StoredTable, parameters: GenerationParameters, seed: int, group: str = "generation"
+) -> DataFrame:
+    """Return the prompts that are asked, as a group of parameters says."""
     return choose_prompts(
-        evaluation_prompts.to_pandas(), parameters.prompts, seed=derive_seed(seed, "generation.prompts")
+        evaluation_prompts.to_pandas(),
+        parameters.prompts,
+        seed=derive_seed(seed, "generation.prompts"),
+        parameter=f"{group}.prompts",
     )
 
 

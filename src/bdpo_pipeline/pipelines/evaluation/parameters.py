@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from bdpo_pipeline.benchmarks.choice import PromptNumbers
 from bdpo_pipeline.endpoints import EndpointParameters
 from bdpo_pipeline.parameters import ParameterGroup
 
@@ -16,7 +17,7 @@ class HeldoutMetricsParameters(ParameterGroup):
 class GenerationParameters(ParameterGroup):
     """What is answered, and how; decoding is greedy."""
 
-    prompts: dict[str, int | None] = Field(description="prompts of each set, null for all")
+    prompts: PromptNumbers = Field(description="prompts of each set, null for all, 0 for none")
     max_new_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     endpoint: EndpointParameters | None = Field(description="a server that answers in place of a worker")

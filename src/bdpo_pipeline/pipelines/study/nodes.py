@@ -125,7 +125,7 @@ def answer_prompts(
     seed: int,
 ) -> DataFrame:
     """Let an arm's model answer the evaluation prompts."""
-    prompts = evaluation_nodes.chosen_prompts(evaluation_prompts, parameters, seed)
+    prompts = evaluation_nodes.chosen_prompts(evaluation_prompts, parameters, seed, "study.generation")
     return _answer(base_model, adapter, prompts, ("adapter",), parameters, compute)
 
 
@@ -137,7 +137,7 @@ def answer_prompts_untrained(
     seed: int,
 ) -> DataFrame:
     """Let the base model answer the evaluation prompts."""
-    prompts = evaluation_nodes.chosen_prompts(evaluation_prompts, parameters, seed)
+    prompts = evaluation_nodes.chosen_prompts(evaluation_prompts, parameters, seed, "study.generation")
     return _answer(base_model, None, prompts, ("base",), parameters, compute)
 
 
