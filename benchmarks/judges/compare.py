@@ -5,7 +5,8 @@
     python benchmarks/judges/compare.py --data-root data
 
 Every variant is fitted to what the trained judges are fitted to, and measured on what they are measured on: refusal on XSTest's full
-compliance and full refusals, each model's by a fit without that model; safety on held-out responses and on JailbreakBench.
+compliance and full refusals, each by a fit without the family of its model and without a third of the prompts, its own among them;
+safety on held-out responses and on JailbreakBench.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from bdpo_pipeline.judges.text_classifier import TextClassifierParameters, normalise
+from bdpo_pipeline.judges.training import prompt_fold
 
 CONF = Path(__file__).parents[2] / "conf" / "base" / "parameters_judges.yml"
 Texts = list[str]
@@ -134,12 +136,34 @@ def measures(asked: pd.DataFrame, scores: np.ndarray) -> str:
 
 
 def compare_refusal(rows: pd.DataFrame, parameters: TextClassifierParameters) -> None:
-    folds = [(rows[rows["group"] != group], rows[rows["group"] == group]) for group in rows["group"].unique()]
-    for variant in variants(parameters.longest_run):
-        start = time.monotonic()
-        scores = np.concatenate([scores_of(variant, fitted, own, parameters) for fitted, own in folds])
-        found = measures(pd.concat([own for _, own in folds]), scores)
-        print(f"| refusal | {variant.name} | xstest | {found} | {time.monotonic() - start:.1f} |", flush=True)
+    parts, families, models = rows["prompt"].map(prompt_fold), rows["family"], rows["model"]
+    folds = [
+        ((families != family) & (parts != part), (families == family) & (parts == part))
+        for family in families.unique()
+        for part in sorted(parts.unique())
+    ]
+    found = variants(parameters.longest_run)
+    for variant in found:
+        compare_folds(variant, variant.name, rows, folds, parameters)
+    # How much of the agreement is with twins of the model, and with other models' answers to the same prompt.
+    for name, groups in {"model": models, "family": families}.items():
+        left_out = [(groups != group, groups == group) for group in groups.unique()]
+        compare_folds(found[0], f"{found[0].name}, only the {name} left out", rows, left_out, parameters)
+
+
+def compare_folds(
+    variant: Variant,
+    name: str,
+    rows: pd.DataFrame,
+    folds: list[tuple[pd.Series, pd.Series]],
+    parameters: TextClassifierParameters,
+) -> None:
+    start = time.monotonic()
+    scores = np.concatenate(
+        [scores_of(variant, rows[fitted], rows[own], parameters) for fitted, own in folds]
+    )
+    found = measures(pd.concat([rows[own] for _, own in folds]), scores)
+    print(f"| refusal | {name} | xstest | {found} | {time.monotonic() - start:.1f} |", flush=True)
 
 
 def compare_safety(

@@ -3,7 +3,8 @@
     kedro run --to-nodes plot_judges
     python benchmarks/judges/page.py --data-root data
 
-The comparison of features comes from `benchmarks/judges/compare.py`, whose output is given with --compared.
+The comparison of features comes from `benchmarks/judges/compare.py`, whose output is given with --compared; that of what the judge is
+shown from `benchmarks/judges/shown.py`, with --shown.
 """
 
 import argparse
@@ -30,6 +31,7 @@ HEADER = {
     "calibration_error": "calibration error",
     "partial": "partial refusals",
     "partial_positive": "of them called refusals",
+    "without_verdict": "without a verdict",
 }
 
 
@@ -40,12 +42,17 @@ def cell(row: dict, column: str) -> str:
     return f"{value:.{NUMBERS[column]}f}" if column in NUMBERS else str(value)
 
 
+def table_in(printed: Path) -> list[str]:
+    return [line for line in printed.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--data-root", type=Path, default=Path("data"))
     arguments.add_argument("--compared", type=Path, help="what compare.py printed")
+    arguments.add_argument("--shown", type=Path, help="what shown.py printed")
     given = arguments.parse_args()
     newest = max(given.data_root.glob("07_evaluation/judge_validation.csv/*/judge_validation.csv"))
     rows = pd.read_csv(newest).to_dict("records")
@@ -59,13 +66,18 @@ def main() -> None:
         "|" + "---|" * len(HEADER),
         *("| " + " | ".join(cell(row, column) for column in HEADER) + " |" for row in rows),
     ]
+    if given.shown:
+        said = [
+            "`python benchmarks/judges/shown.py`: the safety classifier on JailbreakBench's answers. Judges are shown the plain request.",
+        ]
+        lines += ["", "## Request or jailbreak shown", "", *said, "", *table_in(given.shown)]
     if given.compared:
-        compared = [line for line in given.compared.read_text().splitlines() if line.startswith("|")]
         said = [
             "`python benchmarks/judges/compare.py`, and with `--judge safety --safety-responses 1600`, where half as many are judged:",
-            "embeddings of all take long. Seconds are a busy machine's; MiniLM's stand in the row where each text is new.",
+            "embeddings of all take long. Seconds are a busy machine's; MiniLM's stand in the row where each text is new. Refusal is measured",
+            "without the model's family and a third of the prompts, but for the last two of its rows.",
         ]
-        lines += ["", "## Features that were compared", "", *said, "", *compared]
+        lines += ["", "## Features that were compared", "", *said, "", *table_in(given.compared)]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
