@@ -68,14 +68,14 @@ def main() -> None:
     ]
     if given.shown:
         said = [
-            "`python benchmarks/judges/shown.py`: the safety classifier on JailbreakBench's answers. Judges are shown the plain request.",
+            "`python benchmarks/judges/shown.py`: the safety classifier on JailbreakBench's answers. In use is the plain request.",
         ]
         lines += ["", "## Request or jailbreak shown", "", *said, "", *table_in(given.shown)]
     if given.compared:
         said = [
             "`python benchmarks/judges/compare.py`, and with `--judge safety --safety-responses 1600`, where half as many are judged:",
-            "embeddings of all take long. Seconds are a busy machine's; MiniLM's stand in the row where each text is new. Refusal is measured",
-            "without the model's family and a third of the prompts, but for the last two of its rows.",
+            "embeddings of all take long. Seconds are a busy machine's; MiniLM's stand in the row where each text is new. Refusal is",
+            "measured without the model's family and a third of the prompts, but for the last two of its rows.",
         ]
         lines += ["", "## Features that were compared", "", *said, "", *table_in(given.compared)]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
