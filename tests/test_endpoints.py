@@ -1,10 +1,13 @@
 """Answers of a real server of the OpenAI protocol (`transformers serve`) against the worker's."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -13,7 +16,7 @@ import pytest
 import torch
 
 from bdpo_pipeline import alignment
-from bdpo_pipeline.endpoints import EndpointError, EndpointParameters, answer_prompts
+from bdpo_pipeline.endpoints import Answer, EndpointError, EndpointParameters, answer_prompts
 from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.models.encoding import encode_prompts
 from bdpo_pipeline.models.loading import load_model, load_tokenizer
@@ -96,7 +99,9 @@ def test_a_server_s_answers_are_the_worker_s(tiny_model, trained, url, tmp_path)
         scratch=tmp_path,
     )
     endpoint = EndpointParameters(url=url, base=base["path"], adapter=str(trained), concurrency=2)
-    served = alignment.request_responses(base, prompts, endpoint=endpoint, max_new_tokens=12, scratch=tmp_path)
+    served = alignment.request_responses(
+        base, prompts, endpoint=endpoint, max_new_tokens=12, scratch=tmp_path
+    )
     pd.testing.assert_frame_equal(served.drop(columns="answered_by"), local.drop(columns="answered_by"))
     goals = prompts.set_index("prompt_id")["goal"]
     for table in (served, local):
@@ -134,3 +139,38 @@ def test_the_key_comes_from_the_environment_and_stays_out_of_messages(monkeypatc
     with pytest.raises(EndpointError, match="Connection") as error:
         answer_prompts(endpoint, endpoint.base, ["Hello"], 2, tmp_path)
     assert "a-secret" not in str(error.value)
+
+
+class Filtering(BaseHTTPRequestHandler):
+    """Answers a prompt by itself, and refuses one that holds `forbidden`."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "forbidden" in asked["prompt"]:
+            self.send_error(400)
+            return
+        choice = {"index": 0, "text": asked["prompt"], "finish_reason": "stop", "logprobs": None}
+        usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+        body = {"id": "1", "object": "text_completion", "created": 0, "model": "m", "choices": [choice]}
+        content = json.dumps({**body, "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_prompt_that_the_server_refuses_is_answered_by_nothing(tmp_path, caplog):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Filtering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        endpoint = EndpointParameters(url=address, base="a", adapter="b")
+        found = answer_prompts(endpoint, "a", ["one", "a forbidden one", "two"], 4, tmp_path)
+        with pytest.raises(EndpointError, match=r"'a'.*400"):
+            answer_prompts(endpoint, "a", ["forbidden", "forbidden, too"], 4, tmp_path)
+        server.shutdown()
+    assert found == [Answer("one", 3, True), Answer("", 0, False), Answer("two", 3, True)]
+    assert "refused 1 of 3 requests" in caplog.text
