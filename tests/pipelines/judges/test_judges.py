@@ -41,7 +41,9 @@ def test_configuration_alone_adds_judges_also_two_of_a_kind(judged) -> None:
     assert set(judged.load("judge_validation")["judge"]) == set(names)
     own, cautious = (judgements[judgements["judge"] == name] for name in ("safety_classifier", "cautious"))
     pd.testing.assert_series_equal(own["score"], cautious["score"], check_index=False)
-    assert list(cautious["positive"]) == [score >= 0.8 for score in own["score"]]
+    answered = own["score"].notna().to_numpy()
+    assert list(cautious.loc[answered, "positive"]) == [score >= 0.8 for score in own.loc[answered, "score"]]
+    assert cautious.loc[~answered, "positive"].isna().all()
 
 
 def test_every_judgement_names_the_accuracy_that_was_measured(judged) -> None:
@@ -60,7 +62,10 @@ def test_judgements_and_metrics_have_the_columns_of_the_contract(judged) -> None
     assert list(judgements) == contract.split()
     assert judgements["positive"].dtype == "boolean"
     assert judgements["score"].dropna().between(0, 1).all()
-    assert set(judgements.loc[judgements["score"].isna(), "judge"]) == {"first words"}
+    unscored = judgements.loc[
+        judgements["score"].isna() & (judgements["evidence"] != "empty answer"), "judge"
+    ]
+    assert set(unscored) == {"first words"}
     contract = "prompt_set desired model judge measures judge_accuracy judge_measured_on prompts positive rate low high"
     assert list(metrics) == [
         *contract.split(),
@@ -71,6 +76,18 @@ def test_judgements_and_metrics_have_the_columns_of_the_contract(judged) -> None
         "unjudged",
         "unfinished",
     ]
+
+
+def test_a_tiny_model_s_empty_answers_are_counted_and_not_judged(judged) -> None:
+    judgements, metrics = judged.load("judgements"), judged.load("safety_metrics")
+    generations = judged.load("generations")
+    empty = ~generations["response"].map(lambda text: any(map(str.isalnum, text)))
+    of = ["prompt_set", "desired", "model"]
+    expected = empty.groupby([generations[name] for name in of]).sum()
+    assert expected.sum() > 0
+    for _, rows in metrics.groupby("judge"):
+        assert rows.set_index(of)["unjudged"].to_dict() == expected.to_dict()
+    assert (judgements["positive"].isna() == (judgements["evidence"] == "empty answer")).all()
 
 
 def test_the_trained_judges_have_seen_no_prompt_of_any_pair_that_is_used(chain, load_catalog) -> None:
