@@ -39,7 +39,7 @@ def gather_labelled_responses(
         [training_pairs, validation_pairs],
         heldout_pairs,
         evaluation_prompts,
-        set(shipped["prompt"]),
+        sorted(set(shipped["prompt"])),
         filtering=filtering,
         max_pairs=parameters.max_pairs,
         max_pairs_per_prompt=parameters.max_pairs_per_prompt,
