@@ -68,8 +68,8 @@ def open_model(wanted: JudgeModel, scratch: Path, try_it: Callable[[OpenedModel]
         try_it(opened)
     except (ModelNotFoundError, DamagedModelError, TemplateError, FileNotFoundError) as error:
         raise JudgeError(
-            f"the model {wanted.name!r} cannot be used: {error} (where this says base_model, it means this judge's `model`, which has the "
-            "same fields)"
+            f"the model {wanted.name!r} cannot be used: {error} (where this says base_model, it means this judge's `model`, which has "
+            "the same fields)"
         ) from error
     return opened
 

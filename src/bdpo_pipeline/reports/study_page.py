@@ -114,7 +114,10 @@ def _shared(tables: StudyTables, facts: dict[str, Any]) -> dict[str, Any]:
         "tuning": None if tables.trials.empty else trials_table(tables.trials),
         "judges": judges_table(comparison),
         "missing": missing_table(tables),
-        "limits": (_SEVERAL_SEEDS if comparison["compared_seeds"].fillna(0).max() > 1 else _ONE_SEED, *LIMITS),
+        "limits": (
+            _SEVERAL_SEEDS if comparison["compared_seeds"].fillna(0).max() > 1 else _ONE_SEED,
+            *LIMITS,
+        ),
         "made_of": [
             facts_table("Code, packages and machine.", facts["provenance"]),
             facts_table("All parameters of the run.", facts["parameters"]),
