@@ -91,4 +91,5 @@ def test_spellings_of_a_refusal_are_one(same: tuple[str, ...]) -> None:
 @given(st.text(max_size=200), st.integers(1, 50))
 def test_only_the_beginning_is_read(text: str, first: int) -> None:
     beginning = " ".join(text.lower().replace("\u2019", "'").split())[:first]
-    assert normalise(text, first) == normalise(beginning)
+    # The cut may fall behind a blank, which no word begins with.
+    assert normalise(text, first).rstrip() == normalise(beginning)
