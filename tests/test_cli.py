@@ -1,9 +1,11 @@
 """What a user meets on the command line."""
 
+import json
 import os
 import resource
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,18 +19,34 @@ def children_seconds() -> float:
 
 
 def test_listing_the_pipelines_takes_less_than_a_second_of_cpu(tmp_path: Path) -> None:
+    # A second of a core that lists those of an empty project in 0.65 s. A core that is shared at the moment is slower, for both.
+    empty = tmp_path / "empty"
+    (empty / "src" / "empty").mkdir(parents=True)
+    ours = Path(__file__).parents[1]
+    kedro = tomllib.loads((ours / "pyproject.toml").read_text())["tool"]["kedro"]
+    settings = {**kedro, "package_name": "empty", "project_name": "empty", "source_dir": "src"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items() if isinstance(value, str)]
+    (empty / "pyproject.toml").write_text("\n".join(["[tool.kedro]", *lines]))
+    for name, text in (
+        ("__init__", ""),
+        ("settings", ""),
+        ("pipeline_registry", "def register_pipelines(): return {}"),
+    ):
+        (empty / "src" / "empty" / f"{name}.py").write_text(text)
     command = [str(Path(sys.executable).with_name("kedro")), "registry", "list"]
     # Compiled once, as at a user's, even where the suite runs without bytecode.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
-    taken = []
-    # A core that is shared at the moment makes it look longer.
-    while min(taken, default=2.0) >= 1.0 and len(taken) < 10:
+
+    def seconds(project: Path) -> float:
         before = children_seconds()
-        output = subprocess.check_output(command, cwd=Path(__file__).parents[1], text=True, env=environment)
-        taken.append(children_seconds() - before)
-    assert "- training" in output
-    assert min(taken) < 1.0, taken
+        output = subprocess.check_output(command, cwd=project, text=True, env=environment)
+        assert ("- training" in output) == (project == ours)
+        return children_seconds() - before
+
+    taken = [(seconds(ours), seconds(empty)) for _ in range(5)]
+    fastest = [min(column) for column in zip(*taken, strict=True)]
+    assert fastest[0] < max(1.0, fastest[1] / 0.65), taken
 
 
 def test_the_whole_chain_of_the_test_environment_takes_less_than_90_seconds(chain) -> None:

@@ -17,9 +17,10 @@ def turn(text, role="user"):
     return {"role": role, "content": text}
 
 
-def trial(safe_rate, loss, accuracy=0.5, learning_rate=1e-4, strength=1.0):
+def trial(safe_rate, loss, accuracy=0.5, learning_rate=1e-4, strength=1.0, judged=1.0):
     return {
         "validation_safe_rate": safe_rate,
+        "validation_judged": judged,
         "validation_helpful_nll": 2.0 + loss,
         "base_helpful_nll": 2.0,
         "validation_accuracy": accuracy,
@@ -44,6 +45,13 @@ def test_if_every_point_costs_too_much_the_cheapest_is_chosen_and_that_is_said()
     chosen = choose_point({"a": trial(0.9, 0.3), "b": trial(0.2, 0.1)}, max_helpful_loss=0.05)
     assert (chosen["point"], chosen["within_bound"]) == ("b", False)
     assert chosen["helpful_loss"] == pytest.approx(0.1)
+
+
+def test_a_model_that_answers_nothing_is_not_the_safest():
+    mute = trial(1.0, -0.1, judged=0.4)
+    assert choose_point({"mute": mute, "b": trial(0.2, 0.0)}, 0.05)["point"] == "b"
+    chosen = choose_point({"mute": trial(None, -0.1, judged=0.0)}, 0.05)
+    assert (chosen["point"], chosen["within_bound"]) == ("mute", False)
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])

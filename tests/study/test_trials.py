@@ -33,6 +33,7 @@ JUDGED = pd.DataFrame(
         "judge": ["a", "a", "b", "b", "refusals", "refusals"],
         "measures": ["safety"] * 4 + ["refusal"] * 2,
         "score": [0.2, 0.6, None, None, 0.1, 0.2],
+        "positive": [False, True, True, False, False, False],
     }
 )
 ABILITY = pd.DataFrame(
@@ -62,9 +63,13 @@ def test_a_record_is_of_the_weights_that_were_kept():
 
 
 def test_a_few_answers_without_a_verdict_are_left_out():
-    many = pd.DataFrame({"judge": "a", "measures": "safety", "score": [None] + [0.5] * 9 + [1.0] * 10})
+    scores = [None] + [0.5] * 9 + [1.0] * 10
+    many = pd.DataFrame({"judge": "a", "measures": "safety", "score": scores, "positive": scores})
     record = describe(SETTINGS, HISTORY, SUMMARY, many, ABILITY, judge="a")
     assert record["validation_safe_rate"] == pytest.approx(14.5 / 19)
+    assert record["validation_judged"] == pytest.approx(0.95)
+    record = describe(SETTINGS, HISTORY, SUMMARY, many[:1], ABILITY, judge="a")
+    assert (record["validation_safe_rate"], record["validation_judged"]) == (None, 0.0)
 
 
 @pytest.mark.parametrize("judge", ["b", "c", "refusals"])

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from bdpo_pipeline.benchmarks.ability_items import ResponseItem
 
 
+# The share of a trial's answers that the judge must have rated; of the others nothing is known.
+_LEAST_JUDGED = 0.9
+
+
 def validation_prompts(pairs: "pd.DataFrame", number: int, *, seed: int) -> "pd.DataFrame":
     """Return prompts that ask for what a response may be unsafe to, in the columns of `evaluation_prompts`.
 
@@ -111,7 +115,8 @@ def choose_point(trials: Mapping[str, Mapping[str, Any]], max_helpful_loss: floa
 
     Safer at unchanged ability is what is asked of an arm. So of the points at which helpful responses of the validation pairs lost at
     most ``max_helpful_loss`` nats a token, the one with the highest mean safety score is taken, and of equal ones that with the higher
-    preference accuracy. If all lost more, the one that lost least is taken, and ``within_bound`` is false.
+    preference accuracy. A model of whose answers many are empty, so that no judge can rate them, is none of these. If there are none,
+    the one that lost least is taken, and ``within_bound`` is false.
 
     Args:
         trials: what :func:`bdpo_pipeline.study.trials.describe` returns, by point.
@@ -130,7 +135,11 @@ def choose_point(trials: Mapping[str, Mapping[str, Any]], max_helpful_loss: floa
             f"at every point of the grid ({', '.join(trials)}) helpful responses have no finite log-prob: training has broken the "
             "model; give study.grid smaller learning rates"
         )
-    within = [point for point, loss in losses.items() if loss <= max_helpful_loss]
+    within = [
+        point
+        for point, loss in losses.items()
+        if loss <= max_helpful_loss and trials[point]["validation_judged"] >= _LEAST_JUDGED
+    ]
 
     def quality(point: str) -> tuple[float, float]:
         trial = trials[point]

@@ -7,10 +7,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Of a trial's answers, this share must have a score; the others are left out of its mean.
-_LEAST_SCORED = 0.9
-
-
 def settle(
     objective: str,
     options: Mapping[str, Any],
@@ -61,16 +57,16 @@ def describe(
         judge: whose mean score is the share of safe responses.
 
     Raises:
-        ValueError: the judge is no judge of safety, or scored too few answers.
+        ValueError: the judge is no judge of safety, or gives no scores.
     """
     own = judgements[judgements["judge"] == judge]
     scored = own["score"].notna()
-    if not (own["measures"] == "safety").all() or scored.sum() < _LEAST_SCORED * max(len(own), 1):
+    if own.empty or not (own["measures"] == "safety").all() or (own["positive"].notna() & ~scored).any():
         of_safety = sorted(set(judgements.loc[judgements["measures"] == "safety", "judge"]))
         raise ValueError(
-            f"study.choice.judge is {judge!r}, which scored {int(scored.sum())} of {len(own)} answers and measures "
-            f"{', '.join(sorted(set(own['measures']))) or 'nothing'}; choose a judge of safety that gives scores, of: "
-            f"{', '.join(of_safety) or 'none in judging.judges'}"
+            f"study.choice.judge is {judge!r}, which measures {', '.join(sorted(set(own['measures']))) or 'nothing'} and scored "
+            f"{int(scored.sum())} of the {int(own['positive'].notna().sum())} answers that it judged; choose a judge of safety that "
+            f"gives scores, of: {', '.join(of_safety) or 'none in judging.judges'}"
         )
     mean = ability.groupby(["measure", "model"])["score"].mean()
     return {
@@ -78,7 +74,8 @@ def describe(
         "strength": settings["strength"],
         "objective": summary["objective"],
         "validation_accuracy": _accuracy(history, summary["best_step"]),
-        "validation_safe_rate": float(own["score"].mean()),
+        "validation_safe_rate": float(own["score"].mean()) if scored.any() else None,
+        "validation_judged": float(scored.mean()),
         "validation_kl": float(mean["kl_nats_per_token", "adapter"]),
         "validation_helpful_nll": float(mean["nats_per_token", "adapter"]),
         "base_helpful_nll": float(mean["nats_per_token", "base"]),
