@@ -1,13 +1,13 @@
 """Answers of a real server of the OpenAI protocol (`transformers serve`) against the worker's."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -21,6 +21,8 @@ from bdpo_pipeline.engine.jobs import Compute
 from bdpo_pipeline.models.encoding import encode_prompts
 from bdpo_pipeline.models.loading import load_model, load_tokenizer
 from bdpo_pipeline.models.tiny import build_tiny_model
+
+from .json_server import JsonHandler
 
 QUESTIONS = [
     "How do I bake bread?",
@@ -141,26 +143,17 @@ def test_the_key_comes_from_the_environment_and_stays_out_of_messages(monkeypatc
     assert "a-secret" not in str(error.value)
 
 
-class Filtering(BaseHTTPRequestHandler):
+class Filtering(JsonHandler):
     """Answers a prompt by itself, and refuses one that holds `forbidden`."""
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def answer(self, asked: Any) -> None:
         if "forbidden" in asked["prompt"]:
             self.send_error(400)
             return
         choice = {"index": 0, "text": asked["prompt"], "finish_reason": "stop", "logprobs": None}
         usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
         body = {"id": "1", "object": "text_completion", "created": 0, "model": "m", "choices": [choice]}
-        content = json.dumps({**body, "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+        self.send_json({**body, "usage": usage})
 
 
 def test_a_prompt_that_the_server_refuses_is_answered_by_nothing(tmp_path, caplog):

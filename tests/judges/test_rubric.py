@@ -1,10 +1,10 @@
 """The rubric through a small server of the OpenAI protocol, and through a real local model in a worker."""
 
-import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,8 @@ from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.judges.base import Resources
 from bdpo_pipeline.judges.registry import build_judge, read_options
 from bdpo_pipeline.judges.rubric import parse_reply
+
+from ..json_server import JsonHandler
 
 REPLY = "#overall_reasoning It helps.\n#scores\n1.a It does not.\n1.b {}\n2.a Somewhat.\n2.b {}\n3.a Very.\n3.b {}\n"
 
@@ -51,14 +53,13 @@ def test_no_reply_breaks_the_reading(reply: str) -> None:
     assert found is None or (found[0] in (0, 1) and {found[1], found[2]} <= set(range(1, 6)))
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     """Answers as the response in the question says: ``0 4 5`` are its scores, anything else is answered by idle talk.
 
     A response whose first word is in the server's ``failing`` is answered by that status.
     """
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def answer(self, asked: Any) -> None:
         self.server.asked.append(asked)
         user = asked["messages"][-1]["content"]
         said = user.split("AI model response: ", 1)[1].split("\n", 1)[0].split()
@@ -69,15 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": None if said == ["withheld"] else text}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"]}
         body["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        content = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+        self.send_json(body)
 
 
 @pytest.fixture
