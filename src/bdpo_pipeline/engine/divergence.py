@@ -11,11 +11,11 @@ from bdpo_pipeline.engine.beginning import Beginning, find_beginning, keep_begin
 from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
 from bdpo_pipeline.engine.head import token_divergences
+from bdpo_pipeline.engine.inference import load_for_inference
 from bdpo_pipeline.engine.jobs import DivergeJob
 from bdpo_pipeline.engine.layout import Batch, Row, build_batch, plan_batches
 from bdpo_pipeline.engine.logps import check_supported, decoder_and_head, response_hidden
-from bdpo_pipeline.engine.lora import fuse_lora
-from bdpo_pipeline.models.adapters import is_adapter, load_policy
+from bdpo_pipeline.models.adapters import is_adapter
 
 # A model's head, and its hidden states at the places that predict response tokens: of the policy and of the reference.
 Sides = tuple[tuple[nn.Module, Tensor], tuple[Callable[[Tensor], Tensor], Tensor]]
@@ -57,8 +57,7 @@ def _adapter_passes(
     job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning
 ) -> Iterator[tuple[list[int], Batch, Sides]]:
     """Yield numbers of rows, their batch, and both sides of it: one model, with its adapter on and off."""
-    policy: Any = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
-    fuse_lora(policy)
+    policy: Any = load_for_inference(job.model, job.adapter, job.compute, context.device)
     head = decoder_and_head(policy)[1]
 
     def reference_head(hidden: Tensor) -> Tensor:
@@ -77,12 +76,12 @@ def _whole_model_passes(
     job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning
 ) -> Iterator[tuple[list[int], Batch, Sides]]:
     """Yield the same where all weights were trained: of the base model, only hidden states and the head stay."""
-    model = load_policy(job.model, None, **job.compute.weights).to(context.device)
+    model = load_for_inference(job.model, None, job.compute, context.device)
     plan = _plan(job, context, model, rows, beginning)
     kept = [response_hidden(model, _batch(rows, numbers, context)).cpu() for numbers in plan]
     reference_head = decoder_and_head(model)[1]
     del model
-    policy = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
+    policy = load_for_inference(job.model, job.adapter, job.compute, context.device)
     head = decoder_and_head(policy)[1]
     for numbers, hidden in zip(plan, kept, strict=True):
         batch = _batch(rows, numbers, context)

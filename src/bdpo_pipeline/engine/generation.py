@@ -9,11 +9,12 @@ import torch
 from bdpo_pipeline.engine.answering import Answering
 from bdpo_pipeline.engine.budget import ENOUGH_PLACES
 from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.inference import load_for_inference
 from bdpo_pipeline.engine.jobs import GenerateJob
 from bdpo_pipeline.engine.kept import items_of, read_kept
 from bdpo_pipeline.engine.memory import find_budget
 from bdpo_pipeline.engine.vocabulary import check_ids
-from bdpo_pipeline.models.adapters import is_adapter, load_policy
+from bdpo_pipeline.models.adapters import is_adapter
 from bdpo_pipeline.models.loading import load_tokenizer
 
 # Keys and values stand twice for a moment when rows join or leave, beside the activations of a forward pass.
@@ -69,14 +70,14 @@ def generate(job: GenerateJob, context: WorkerContext) -> dict[str, Any]:
 def _policies(job: GenerateJob, context: WorkerContext, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """Yield the models that are to answer one after the other, never holding two."""
     if job.adapter is not None and is_adapter(job.adapter):
-        policy: Any = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
+        policy: Any = load_for_inference(job.model, job.adapter, job.compute, context.device)
         for name in names:
             with policy.disable_adapter() if name == "base" else nullcontext():
                 yield name, policy
         return
     for name in names:
         adapter = job.adapter if name == "adapter" else None
-        yield name, load_policy(job.model, adapter, **job.compute.weights).to(context.device)
+        yield name, load_for_inference(job.model, adapter, job.compute, context.device)
 
 
 def _cache_bytes(job: GenerateJob, context: WorkerContext) -> int:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bdpo_pipeline.engine.products import linear
+
 _LOGIT_BYTES = 64 << 20
 KEPT_BYTES = 256 << 20
 
@@ -152,7 +154,7 @@ def _chunks(places: int, weight: Tensor) -> Iterator[slice]:
 
 
 def _log_softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return nn.functional.linear(hidden, weight, bias).log_softmax(-1, dtype=torch.float32)
+    return linear(hidden, weight, bias).log_softmax(-1, dtype=torch.float32)
 
 
 def _gather(logits: Tensor, targets: Tensor) -> Tensor:

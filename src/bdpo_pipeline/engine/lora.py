@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout
+
+from bdpo_pipeline.engine.products import linear
 
 
 class _LoraLinear(torch.autograd.Function):

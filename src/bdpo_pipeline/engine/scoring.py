@@ -10,12 +10,11 @@ from torch import Tensor
 from bdpo_pipeline.engine.beginning import find_beginning, keep_beginning
 from bdpo_pipeline.engine.budget import choose_places
 from bdpo_pipeline.engine.context import WorkerContext
+from bdpo_pipeline.engine.inference import load_for_inference
 from bdpo_pipeline.engine.jobs import ScoreJob
 from bdpo_pipeline.engine.layout import Row, build_batch, plan_batches
 from bdpo_pipeline.engine.logps import base_model, check_supported, response_logps
-from bdpo_pipeline.engine.lora import fuse_lora
 from bdpo_pipeline.engine.vocabulary import check_ids
-from bdpo_pipeline.models.adapters import load_policy
 
 
 def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
@@ -29,8 +28,7 @@ def score(job: ScoreJob, context: WorkerContext) -> dict[str, Any]:
     response_context = flat["response_context"].tolist()
     wanted = flat.get("is_wanted", np.ones(len(response_context), bool)).tolist()
     missing = [is_wanted and (None, i) not in beginning.done for i, is_wanted in enumerate(wanted)]
-    model = load_policy(job.model, job.adapter, **job.compute.weights).to(context.device)
-    fuse_lora(model)
+    model = load_for_inference(job.model, job.adapter, job.compute, context.device)
     apart = [
         Row(ids["contexts"][number], [response])
         for number, response in zip(response_context, ids["responses"], strict=True)
