@@ -162,10 +162,33 @@ def make_trials(rng: np.random.Generator, objectives: Mapping[str, str]) -> pd.D
                     "step_0_loss": 0.693147,
                     "steps": 40,
                     "best_step": 30,
+                    "diverged_at_step": None,
                     "seconds": float(rng.uniform(100, 200)),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"diverged_at_step": "Int64"})
+
+
+def make_trainings(objectives: Mapping[str, str], seeds: int = 2) -> pd.DataFrame:
+    """`study_trainings`: a model for each arm and seed."""
+    rows: list[dict[str, Any]] = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "point": "fast",
+            "learning_rate": 5e-5,
+            "strength": 1.0,
+            "objective": objective,
+            "step_0_loss": 0.693147,
+            "steps": 40,
+            "best_step": 40,
+            "diverged_at_step": None,
+            "seconds": 100.0,
+        }
+        for arm, objective in objectives.items()
+        for seed in range(1, seeds + 1)
+    ]
+    return pd.DataFrame(rows).astype({"diverged_at_step": "Int64"})
 
 
 def make_study(rng: np.random.Generator) -> StudyTables:
@@ -180,6 +203,7 @@ def make_study(rng: np.random.Generator) -> StudyTables:
     rewards = reward_kinds(trials)
     return StudyTables(
         trials,
+        make_trainings(objectives, seeds=3),
         compare(judged, ability, scores, baseline="dpo", rewards=rewards, **asked),
         compare_categories(judged, baseline="dpo", **asked),
         measure_overfitting(scores, baseline="dpo", rewards=rewards, **asked),

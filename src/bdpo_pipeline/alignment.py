@@ -25,6 +25,7 @@ _DETERMINED = (
     "steps",
     "epochs",
     "stopped_early",
+    "diverged_at_step",
     "best_step",
     "trainable_parameters",
 )

@@ -168,6 +168,15 @@ def test_a_loss_that_is_no_number_stops_with_step_and_remedy(train, job):
         train(job(optimiser=optimiser, evaluate_every=100))
 
 
+def test_where_asked_to_training_ends_at_a_loss_that_is_no_number(train, job):
+    optimiser = job().optimiser.__class__(1e30, 0.0, 0.0, "constant_with_warmup", 1e30)
+    result, folder = train(job(optimiser=optimiser, evaluate_every=100, ends_where_it_diverges=True))
+    assert (result["diverged_at_step"], result["steps"], len(result["history"])) == (1, 1, 1)
+    assert adapter(folder)
+    result, _ = train(job(ends_where_it_diverges=True))
+    assert (result["diverged_at_step"], result["steps"]) == (None, 8)
+
+
 def test_worker_errors_reach_the_caller(train, job):
     with pytest.raises(WorkerError, match=r"no objective 'dppo'; there are: .*bdpo, .*dpo"):
         train(job(objective="dppo", options={}))

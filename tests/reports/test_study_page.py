@@ -13,6 +13,7 @@ from bdpo_pipeline.reports.study_page import render_study, render_study_markdown
 from bdpo_pipeline.reports.study_plots import ARM_COLOURS
 from bdpo_pipeline.reports.study_words import (
     StudyTables,
+    divergence_sentences,
     finding,
     imbalance_sentence,
     is_better,
@@ -133,6 +134,23 @@ def test_an_arm_that_was_tuned_by_another_rule_is_named(tables: StudyTables) -> 
     )
 
 
+def test_trainings_that_diverged_are_named(tables: StudyTables) -> None:
+    assert divergence_sentences(tables.trials, tables.trainings) == []
+    is_broken = (tables.trainings["arm"] == "simpo") & (tables.trainings["seed"] == 2)
+    trainings = tables.trainings.assign(diverged_at_step=is_broken.map({True: 12, False: None}))
+    is_given_up = (tables.trials["arm"] == "bdpo") & (tables.trials["point"] == "slow")
+    trials = tables.trials.assign(diverged_at_step=is_given_up.map({True: 7, False: None}))
+    broken, given_up = divergence_sentences(trials, trainings)
+    assert broken.endswith("simpo, seed 2, at step 12.")
+    assert given_up.endswith("could not be chosen: bdpo at slow.")
+    changed = replace(tables, trials=trials, trainings=trainings)
+    for text in (Outline(render_study(changed, FACTS)).text, render_study_markdown(changed, FACTS)):
+        assert broken in text
+        assert given_up in text
+        assert "40 of 40, diverged" in text
+        assert "30 of 40, diverged" in text
+
+
 def test_one_seed_claims_nothing_of_others(tables: StudyTables) -> None:
     one = tables.comparison.assign(compared_seeds=1, seeds=1)
     nothing = tables.comparison.assign(
@@ -246,7 +264,7 @@ def test_text_from_data_stays_text(page: str, tables: StudyTables) -> None:
 def test_a_study_of_little_says_so(tables: StudyTables) -> None:
     one = tables.comparison[(tables.comparison["measure"] == "accuracy")]
     bare = StudyTables(
-        *(table.iloc[:0] for table in (tables.trials,)),
+        *(table.iloc[:0] for table in (tables.trials, tables.trainings)),
         one,
         *(getattr(tables, name).iloc[:0] for name in ("categories", "overfitting", "imbalance", "subsets")),
     )

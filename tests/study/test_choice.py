@@ -17,7 +17,7 @@ def turn(text, role="user"):
     return {"role": role, "content": text}
 
 
-def trial(safe_rate, loss, accuracy=0.5, learning_rate=1e-4, strength=1.0, judged=1.0):
+def trial(safe_rate, loss, accuracy=0.5, learning_rate=1e-4, strength=1.0, judged=1.0, diverged=None):
     return {
         "validation_safe_rate": safe_rate,
         "validation_judged": judged,
@@ -26,6 +26,7 @@ def trial(safe_rate, loss, accuracy=0.5, learning_rate=1e-4, strength=1.0, judge
         "validation_accuracy": accuracy,
         "learning_rate": learning_rate,
         "strength": strength,
+        "diverged_at_step": diverged,
     }
 
 
@@ -55,8 +56,9 @@ def test_a_model_that_answers_nothing_is_not_the_safest():
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
-def test_a_broken_model_is_never_chosen(order):
-    trials = {"a": trial(0.9, float("nan")), "b": trial(0.2, 0.5)}
+@pytest.mark.parametrize(("broken", "diverged"), [(float("nan"), None), (0.0, 30)])
+def test_a_broken_model_is_never_chosen(order, broken, diverged):
+    trials = {"a": trial(0.9, broken, diverged=diverged), "b": trial(0.2, 0.5)}
     assert choose_point({point: trials[point] for point in order}, 0.05)["point"] == "b"
     with pytest.raises(ValueError, match="every point of the grid"):
         choose_point({"a": trials["a"]}, 0.05)

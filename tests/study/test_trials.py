@@ -4,7 +4,14 @@ import pandas as pd
 import pytest
 
 from bdpo_pipeline.objectives import bind_objective, objective_names, scale_strength
-from bdpo_pipeline.study.trials import describe, gather, gather_scores, gather_trials, settle
+from bdpo_pipeline.study.trials import (
+    describe,
+    gather,
+    gather_scores,
+    gather_trainings,
+    gather_trials,
+    settle,
+)
 
 TRAINING = {"epochs": 2, "optimiser": {"learning_rate": 1e-3, "schedule": "cosine"}}
 
@@ -50,7 +57,7 @@ HISTORY = pd.DataFrame(
         "rewards/accuracies": [0.1, 0.6, 0.2, 0.9],
     }
 )
-SUMMARY = {"objective": "dpo", "best_step": 2, "steps": 4, "step_0_loss": 0.69}
+SUMMARY = {"objective": "dpo", "best_step": 2, "steps": 4, "step_0_loss": 0.69, "diverged_at_step": None}
 SETTINGS = {"learning_rate": 1e-4, "strength": 0.5}
 
 
@@ -80,7 +87,11 @@ def test_a_judge_without_scores_of_safety_cannot_tune(judge):
 
 def test_all_points_of_all_arms_are_told():
     records = {
-        f"{arm}/{point}": {"validation_helpful_nll": 2.0 + k / 10, "base_helpful_nll": 2.0}
+        f"{arm}/{point}": {
+            "validation_helpful_nll": 2.0 + k / 10,
+            "base_helpful_nll": 2.0,
+            "diverged_at_step": None,
+        }
         for k, (arm, point) in enumerate(["da", "db", "ca", "cb"])
     }
     chosen = {arm: {"point": point, "max_helpful_loss": 0.15} for arm, point in ("da", "cb")}
@@ -94,6 +105,17 @@ def test_all_points_of_all_arms_are_told():
         ["c", "b", True],
     ]
     assert set(table["seed"]) == {7}
+
+
+def test_all_models_that_are_compared_are_told():
+    chosen = {"dpo": {"point": "fast", "learning_rate": 1e-4, "strength": 2.0, "points": 4}}
+    summaries = {"dpo/1": SUMMARY, "dpo/2": {**SUMMARY, "diverged_at_step": 3}}
+    table = gather_trainings(summaries, chosen, {"dpo/1": 60.0, "dpo/2": 50.0})
+    columns = ["arm", "seed", "point", "learning_rate", "strength", "steps", "diverged_at_step", "seconds"]
+    assert table[columns].astype(object).to_numpy().tolist() == [
+        ["dpo", 1, "fast", 1e-4, 2.0, 4, pd.NA, 60.0],
+        ["dpo", 2, "fast", 1e-4, 2.0, 4, 3, 50.0],
+    ]
 
 
 def test_tables_of_arms_become_one():

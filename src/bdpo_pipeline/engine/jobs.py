@@ -190,7 +190,7 @@ class OptimiserSpec:
 class TrainJob:
     """Preference training.
 
-    Without ``lora``, all weights are trained.
+    Without ``lora``, all weights are trained. Where training diverges it fails, or with ``ends_where_it_diverges`` ends there.
 
     Tokens: ``contexts``, ``responses`` (chosen and rejected of pair i at 2i and 2i + 1), ``marginal_context`` (one) where comprehension
     is followed and, one value a pair, ``is_training`` and the columns of a batch that the objective needs.
@@ -210,6 +210,7 @@ class TrainJob:
     seeds: dict[str, int] = field(default_factory=dict)
     # As `engine.comprehension.Comprehension` reads it; None where the objective does not ask for comprehension.
     comprehension: dict[str, Any] | None = None
+    ends_where_it_diverges: bool = False
     task: str = "train"
 
     def __post_init__(self) -> None:

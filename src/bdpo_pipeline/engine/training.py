@@ -93,6 +93,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
     resumed_from, trained = state.step, 0
     start, start_cpu = time.monotonic(), time.process_time()
     stopped_early = _out_of_patience(state, job.early_stopping_patience)
+    diverged_at = None
 
     with context.progress("train", steps - state.step) as advance:
         while state.step < steps and not stopped_early:
@@ -110,6 +111,10 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
             weights.sum_gradients(context)
             grad_norm = weights.clip_gradients(spec.max_grad_norm)
             if not math.isfinite(values["loss"]) or not math.isfinite(grad_norm):
+                # At the first step nothing was trained yet: then it is not training that diverged.
+                if job.ends_where_it_diverges and state.step > 0:
+                    diverged_at = state.step
+                    break
                 raise DivergedError(
                     f"step {state.step}: loss {values['loss']}, gradient norm {grad_norm}. "
                     "Lower training.optimiser.learning_rate or objective.options.beta"
@@ -158,6 +163,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         "steps": state.step,
         "epochs": state.step / steps_per_epoch,
         "stopped_early": stopped_early,
+        "diverged_at_step": diverged_at,
         "best_step": state.step if state.best_step is None else state.best_step,
         "step_0_loss": state.history[0]["loss"],
         "trainable_parameters": sum(p.numel() for p in weights.parameters),

@@ -16,11 +16,13 @@ from .study_tables import (
     overfitting_table,
     overview_table,
     subsets_table,
+    trainings_table,
     trials_table,
 )
 from .study_words import (
     StudyTables,
     arms_of,
+    divergence_sentences,
     finding,
     imbalance_sentence,
     tuning_sentences,
@@ -86,7 +88,7 @@ def render_study_markdown(tables: StudyTables, facts: dict[str, Any]) -> str:
     section("Overfitting", shared["overfitting"])
     section("Imbalance and held-out error", shared["imbalance_sentence"], shared["correlations"])
     section("Balanced and imbalanced training pairs", shared["subsets"])
-    section("Tuning", shared["tuning"])
+    section("Tuning", shared["tuning"], shared["trainings"])
     section("Judges", shared["judges"])
     section("Missing", shared["missing"] or "Nothing is missing: every arm was compared on every measure.")
     section("Limits", "\n".join(f"- {limit}" for limit in shared["limits"]))
@@ -103,7 +105,11 @@ def _shared(tables: StudyTables, facts: dict[str, Any]) -> dict[str, Any]:
         "title": facts["title"],
         "made": facts["made"],
         "subtitle": f"{len(trained)} trained arms on {facts['base_model']}, up to {seeds} seeds, compared with {baseline}",
-        "verdict": [*verdict_sentences(comparison, baseline), *tuning_sentences(tables.trials)],
+        "verdict": [
+            *verdict_sentences(comparison, baseline),
+            *tuning_sentences(tables.trials),
+            *divergence_sentences(tables.trials, tables.trainings),
+        ],
         "headlines": _headlines(tables, trained),
         "overview": overview_table(comparison, baseline),
         "categories": category_tables(tables.categories),
@@ -112,6 +118,7 @@ def _shared(tables: StudyTables, facts: dict[str, Any]) -> dict[str, Any]:
         "correlations": None if tables.imbalance.empty else correlation_table(tables.imbalance),
         "subsets": None if tables.subsets.empty else subsets_table(tables.subsets),
         "tuning": None if tables.trials.empty else trials_table(tables.trials),
+        "trainings": None if tables.trainings.empty else trainings_table(tables.trainings),
         "judges": judges_table(comparison),
         "missing": missing_table(tables),
         "limits": (

@@ -188,7 +188,7 @@ def trials_table(trials: DataFrame) -> Table:
             number(row["helpful_loss"], 3),
             number(row["validation_kl"], 3),
             percent(row["validation_accuracy"]),
-            f"{count(row['best_step'])} of {count(row['steps'])}",
+            _step(row),
             duration(row["seconds"]),
         ]
         for row in trials.sort_values(["arm", "learning_rate", "strength"], kind="stable").to_dict("records")
@@ -211,6 +211,42 @@ def trials_table(trials: DataFrame) -> Table:
         "factor on the objective's own (beta, for most). Accuracies of objectives with different rewards do not compare."
     )
     return Table(caption, header, rows, numeric=frozenset(range(2, 11)))
+
+
+def trainings_table(trainings: DataFrame) -> Table:
+    """Return every model that arms are compared by."""
+    rows = [
+        [
+            row["arm"],
+            count(row["seed"]),
+            row["point"],
+            row["objective"],
+            f"{row['learning_rate']:g}",
+            f"{row['strength']:g}",
+            number(row["step_0_loss"], 4),
+            _step(row),
+            duration(row["seconds"]),
+        ]
+        for row in trainings.sort_values(["arm", "seed"], kind="stable").to_dict("records")
+    ]
+    header = [
+        "Arm",
+        "Seed",
+        "Point",
+        "Objective",
+        "Learning rate",
+        "Strength",
+        "Loss at step 0",
+        "Step of its weights",
+        "Time",
+    ]
+    caption = "The models that arms are compared by: trained afresh at the chosen point with every seed."
+    return Table(caption, header, rows, numeric=frozenset({1, 4, 5, 6, 7, 8}))
+
+
+def _step(row: Mapping[Any, Any]) -> str:
+    ended = "" if is_missing(row["diverged_at_step"]) else ", diverged"
+    return f"{count(row['best_step'])} of {count(row['steps'])}{ended}"
 
 
 def _choice(row: Mapping[Any, Any]) -> str:

@@ -18,6 +18,7 @@ class StudyTables:
     """The tables of a study, each as docs/artifacts.md describes it."""
 
     trials: DataFrame
+    trainings: DataFrame
     comparison: DataFrame
     categories: DataFrame
     overfitting: DataFrame
@@ -70,6 +71,25 @@ def tuning_sentences(trials: DataFrame) -> list[str]:
         "At no point of the grid did helpful responses stay as likely as asked with "
         f"{', '.join(beyond['arm'])}: there the point that cost them least was taken, and not the safest."
     ]
+
+
+def divergence_sentences(trials: DataFrame, trainings: DataFrame) -> list[str]:
+    """Return which trainings ended where their loss or its gradient was no longer a number."""
+    sentences = []
+    broken = trainings[trainings["diverged_at_step"].notna()]
+    if not broken.empty:
+        named = "; ".join(
+            f"{row['arm']}, seed {count(row['seed'])}, at step {count(row['diverged_at_step'])}"
+            for row in broken.to_dict("records")
+        )
+        sentences.append(
+            f"Training diverged, and what it had come to is compared like any other model: {named}."
+        )
+    given_up = trials[trials["diverged_at_step"].notna()]
+    if not given_up.empty:
+        named = ", ".join(f"{row['arm']} at {row['point']}" for row in given_up.to_dict("records"))
+        sentences.append(f"In tuning training diverged, so that these points could not be chosen: {named}.")
+    return sentences
 
 
 def _found(rows: DataFrame, kind: str) -> DataFrame:

@@ -116,7 +116,7 @@ def choose_point(trials: Mapping[str, Mapping[str, Any]], max_helpful_loss: floa
     Safer at unchanged ability is what is asked of an arm. So of the points at which helpful responses of the validation pairs lost at
     most ``max_helpful_loss`` nats a token, the one with the highest mean safety score is taken, and of equal ones that with the higher
     preference accuracy. A model of whose answers many are empty, so that no judge can rate them, is none of these. If there are none,
-    the one that lost least is taken, and ``within_bound`` is false.
+    the one that lost least is taken, and ``within_bound`` is false. A point whose training diverged is never taken.
 
     Args:
         trials: what :func:`bdpo_pipeline.study.trials.describe` returns, by point.
@@ -128,12 +128,13 @@ def choose_point(trials: Mapping[str, Mapping[str, Any]], max_helpful_loss: floa
     losses = {
         point: loss
         for point, trial in trials.items()
-        if math.isfinite(loss := trial["validation_helpful_nll"] - trial["base_helpful_nll"])
+        if trial["diverged_at_step"] is None
+        and math.isfinite(loss := trial["validation_helpful_nll"] - trial["base_helpful_nll"])
     }
     if not losses:
         raise ValueError(
-            f"at every point of the grid ({', '.join(trials)}) helpful responses have no finite log-prob: training has broken the "
-            "model; give study.grid smaller learning rates"
+            f"at every point of the grid ({', '.join(trials)}) training diverged or left helpful responses no finite log-prob: give "
+            "study.grid smaller learning rates, or set the arm to null"
         )
     within = [
         point

@@ -82,6 +82,7 @@ def describe(
         "step_0_loss": summary["step_0_loss"],
         "steps": summary["steps"],
         "best_step": summary["best_step"],
+        "diverged_at_step": summary["diverged_at_step"],
     }
 
 
@@ -115,7 +116,33 @@ def gather_trials(
             | {"within_bound": loss <= chosen[arm]["max_helpful_loss"]}
             | {"chosen": chosen[arm]["point"] == point, "seconds": seconds[name]}
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"diverged_at_step": "Int64"})
+
+
+_OF_TRAINING = ("objective", "step_0_loss", "steps", "best_step", "diverged_at_step")
+
+
+def gather_trainings(
+    summaries: Mapping[str, Mapping[str, Any]],
+    chosen: Mapping[str, Mapping[str, Any]],
+    seconds: Mapping[str, float],
+) -> "pd.DataFrame":
+    """Return `study_trainings`: every model that arms are compared by.
+
+    Args:
+        summaries: `training_summary`, by ``<arm>/<seed>``.
+        chosen: what :func:`bdpo_pipeline.study.choice.choose_point` returned for each arm.
+        seconds: that the training took, by ``<arm>/<seed>``.
+    """
+    import pandas as pd
+
+    rows = []
+    for name, summary in summaries.items():
+        arm, _, seed = name.partition("/")
+        point = {key: chosen[arm][key] for key in ("point", "learning_rate", "strength")}
+        of_training = {key: summary[key] for key in _OF_TRAINING}
+        rows.append({"arm": arm, "seed": int(seed), **point, **of_training, "seconds": seconds[name]})
+    return pd.DataFrame(rows).astype({"diverged_at_step": "Int64"})
 
 
 def gather(tables: Mapping[str, "pd.DataFrame"], columns: list[str]) -> "pd.DataFrame":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ...study_tables import make_ability, make_judgements, make_scores, make_trials
+from ...study_tables import make_ability, make_judgements, make_scores, make_trainings, make_trials
 
 ARMS = {"base": 0.0, "dpo": 0.5, "bdpo": 2.5}
 BASE_MODEL = {"name": "a tiny model", "weights_sha256": "0f" * 32}
@@ -20,6 +20,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, load_catalog: Any, run_pip
     catalog = load_catalog(root)
     catalog.save("base_model", BASE_MODEL)
     catalog.save("study_trials", make_trials(rng, {arm: arm for arm in trained}))
+    catalog.save("study_trainings", make_trainings({arm: arm for arm in trained}))
     catalog.save("study_judgements", make_judgements(rng, ARMS))
     catalog.save("study_ability", make_ability(rng, dict.fromkeys(ARMS, 0.0)))
     catalog.save("study_scores", make_scores(rng, dict.fromkeys(trained, 0.1), pairs=60))

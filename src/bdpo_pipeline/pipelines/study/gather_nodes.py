@@ -9,12 +9,23 @@ from bdpo_pipeline.tables import DataFrame
 
 def gather_trials(seed: int, **of_trials: dict[str, Any]) -> DataFrame:
     """Return `study_trials`: every point of the grid that every arm was tried at."""
-    kinds: dict[str, dict[str, dict[str, Any]]] = {"record": {}, "execution": {}, "chosen": {}}
-    for name, value in of_trials.items():
-        kind, _, trial = name.partition("/")
-        kinds[kind][trial] = value
-    seconds = {trial: execution["seconds"] for trial, execution in kinds["execution"].items()}
+    kinds, seconds = _by_kind(of_trials)
     return trials.gather_trials(kinds["record"], kinds["chosen"], seconds, seed)
+
+
+def gather_trainings(**of_arms: dict[str, Any]) -> DataFrame:
+    """Return `study_trainings`: every model that arms are compared by."""
+    kinds, seconds = _by_kind(of_arms)
+    return trials.gather_trainings(kinds["summary"], kinds["chosen"], seconds)
+
+
+def _by_kind(values: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """Return what came as ``<kind>/<trial>`` by kind and trial, and the seconds that each training took."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        kind, _, trial = name.partition("/")
+        kinds.setdefault(kind, {})[trial] = value
+    return kinds, {trial: execution["seconds"] for trial, execution in kinds["execution"].items()}
 
 
 def gather_judgements(evaluation_prompts: StoredTable, **of_arms: DataFrame) -> DataFrame:

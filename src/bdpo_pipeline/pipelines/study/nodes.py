@@ -91,7 +91,7 @@ def train_trial(
     compute: ComputeParameters,
     seed: int,
 ) -> tuple[Path, DataFrame, dict[str, Any], dict[str, Any]]:
-    """Train as the trial's settings say; otherwise as the training pipeline does."""
+    """Train as the trial's settings say, otherwise as the training pipeline does; one that diverges ends there and stops no other."""
     return training_nodes.train_adapter(
         base_model,
         tokenised_pairs,
@@ -102,6 +102,7 @@ def train_trial(
         TrainingParameters(**settings["training"]),
         compute,
         seed,
+        ends_where_it_diverges=True,
     )
 
 

@@ -40,6 +40,7 @@ def _gathered(plan: Plan) -> list[Node]:
     trained = {f"{arm}/{seed}": f"study.{arm}.{seed_of(seed)}" for arm in plan.arms for seed in plan.seeds}
     answered = {"base/0": "study.base.seed_0", **trained}
     tried = {f"{arm}/{point}": f"study.{arm}.tune_{point}" for arm in plan.arms for point in plan.points}
+    chosen = {f"chosen/{arm}": f"study.{arm}.chosen_point" for arm in plan.arms}
     return [
         Node(
             gathering.gather_trials,
@@ -47,10 +48,21 @@ def _gathered(plan: Plan) -> list[Node]:
                 "seed": "params:study.tuning_seed",
                 **{f"record/{name}": f"{space}.record" for name, space in tried.items()},
                 **{f"execution/{name}": f"{space}.training_execution" for name, space in tried.items()},
-                **{f"chosen/{arm}": f"study.{arm}.chosen_point" for arm in plan.arms},
+                **chosen,
             },
             "study_trials",
             name="gather_trials",
+            namespace=_STUDY,
+        ),
+        Node(
+            gathering.gather_trainings,
+            {
+                **{f"summary/{name}": f"{space}.training_summary" for name, space in trained.items()},
+                **{f"execution/{name}": f"{space}.training_execution" for name, space in trained.items()},
+                **chosen,
+            },
+            "study_trainings",
+            name="gather_trainings",
             namespace=_STUDY,
         ),
         Node(

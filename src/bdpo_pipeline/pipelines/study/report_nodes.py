@@ -75,6 +75,7 @@ def compare_subsets(
 
 def write_study(
     study_trials: DataFrame,
+    study_trainings: DataFrame,
     study_comparison: DataFrame,
     study_categories: DataFrame,
     study_overfitting: DataFrame,
@@ -87,6 +88,7 @@ def write_study(
     """Return the study's page, self-contained HTML, and the same in Markdown without plots."""
     tables = StudyTables(
         study_trials,
+        study_trainings,
         study_comparison,
         study_categories,
         study_overfitting,

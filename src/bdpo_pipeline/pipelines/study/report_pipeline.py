@@ -40,7 +40,10 @@ def create_report_pipeline() -> Pipeline:
             Node(nodes.compare_subsets, [*_TABLES, *_PARAMETERS], "study_subsets", name="compare_subsets"),
             Node(
                 nodes.write_study,
-                ["study_trials", *_CONCLUSIONS, "base_model", "params:study_report", "parameters"],
+                [
+                    *("study_trials", "study_trainings", *_CONCLUSIONS),
+                    *("base_model", "params:study_report", "parameters"),
+                ],
                 ["study_page", "study_markdown"],
                 name="write_study",
             ),

@@ -24,6 +24,8 @@ def train_adapter(
     training: TrainingParameters,
     compute: ComputeParameters,
     seed: int,
+    *,
+    ends_where_it_diverges: bool = False,
 ) -> tuple[Path, DataFrame, dict[str, Any], dict[str, Any]]:
     """Train the adapter in a worker process; return its folder, the history, the summary, and how it ran."""
     from bdpo_pipeline.alignment import train_adapter as train
@@ -40,6 +42,7 @@ def train_adapter(
         optimiser=OptimiserSpec(**training.optimiser.model_dump()),
         seeds={name: derive_seed(seed, f"training.{name}") for name in ("adapter", "order", "dropout")},
         comprehension=_follow(comprehension, comprehension_parameters) if followed else None,
+        ends_where_it_diverges=ends_where_it_diverges,
         **settings,
     )
     kind = comprehension_parameters.marginal
