@@ -271,6 +271,25 @@ def test_every_pair_is_used_once_or_dropped_once(run_selection, pair, rows, choi
     assert not (prompts[0] & prompts[1] | prompts[0] & prompts[2] | prompts[1] & prompts[2])
 
 
+LABELS = [(chosen, rejected) for chosen in (True, False, None) for rejected in (True, False, None)]
+
+
+@pytest.mark.parametrize("labels", itertools.combinations(LABELS, 2))
+def test_which_of_two_copies_is_kept_does_not_depend_on_their_order(run_selection, pair, rows, labels):
+    copies = [
+        pair(sentence(1), sentence(2, 20), sentence(3, 20), chosen_is_safe=chosen, rejected_is_safe=rejected)
+        for chosen, rejected in labels
+    ]
+    for number in range(4):
+        others = different_pairs(pair, number)
+        kept = [
+            rows(run_selection([*others, *order], unsafe_chosen="keep").train)[-1]
+            for order in (copies, copies[::-1])
+        ]
+        names = ("chosen_is_safe", "rejected_is_safe")
+        assert [kept[0][name] for name in names] == [kept[1][name] for name in names]
+
+
 @settings(max_examples=20, deadline=None)
 @given(choices=CHOICES, seed=st.integers(0, 99))
 def test_order_of_rows_does_not_matter(run_selection, pair, rows, choices, seed):

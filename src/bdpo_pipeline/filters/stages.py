@@ -121,11 +121,16 @@ def _compare_rows(
 def _priority(
     features: PairFeatures, split: "NDArray[np.int8]", rank: "NDArray[np.uint64]", rows: "NDArray[np.int64]"
 ) -> "NDArray[np.int64]":
-    """Return unique numbers, the lowest for the copy to keep: held-out before training, labelled before not, then by hash."""
+    """Return unique numbers, the lowest for the copy to keep: held-out before training, labelled before not, then by hash.
+
+    Of copies that are labelled differently, the one that calls more responses unsafe; so it is not for the order of rows to say.
+    """
     import numpy as np
 
-    unlabelled = (features.chosen_is_safe[rows] < 0).astype(int) + (features.rejected_is_safe[rows] < 0)
-    order = np.lexsort((features.row_key[rows], rank[rows], unlabelled, split[rows]))
+    labels = (features.chosen_is_safe[rows], features.rejected_is_safe[rows])
+    unlabelled = (labels[0] < 0).astype(int) + (labels[1] < 0)
+    called_safe = (labels[0] > 0).astype(int) + (labels[1] > 0)
+    order = np.lexsort((features.row_key[rows], *labels, called_safe, rank[rows], unlabelled, split[rows]))
     priority = np.empty(len(rows), dtype=np.int64)
     priority[order] = np.arange(len(rows))
     return priority
