@@ -8,6 +8,11 @@ from hypothesis import strategies as st
 from bdpo_pipeline.engine import products
 from bdpo_pipeline.models.loading import load_model
 
+pytestmark = pytest.mark.skipif(
+    products._multiply is None or not torch.backends.mkl.is_available(),
+    reason="this build of torch has no choice",
+)
+
 
 @pytest.fixture
 def by_onednn(monkeypatch):

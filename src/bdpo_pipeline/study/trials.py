@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+# What the tables of a study keep of a `training_summary`.
+_OF_TRAINING = ("objective", "step_0_loss", "steps", "best_step", "diverged_at_step")
+
 
 def settle(
     objective: str,
@@ -72,17 +75,13 @@ def describe(
     return {
         "learning_rate": settings["learning_rate"],
         "strength": settings["strength"],
-        "objective": summary["objective"],
         "validation_accuracy": _accuracy(history, summary["best_step"]),
         "validation_safe_rate": float(own["score"].mean()) if scored.any() else None,
         "validation_judged": float(scored.mean()),
         "validation_kl": float(mean["kl_nats_per_token", "adapter"]),
         "validation_helpful_nll": float(mean["nats_per_token", "adapter"]),
         "base_helpful_nll": float(mean["nats_per_token", "base"]),
-        "step_0_loss": summary["step_0_loss"],
-        "steps": summary["steps"],
-        "best_step": summary["best_step"],
-        "diverged_at_step": summary["diverged_at_step"],
+        **_of_training(summary),
     }
 
 
@@ -119,9 +118,6 @@ def gather_trials(
     return pd.DataFrame(rows).astype({"diverged_at_step": "Int64"})
 
 
-_OF_TRAINING = ("objective", "step_0_loss", "steps", "best_step", "diverged_at_step")
-
-
 def gather_trainings(
     summaries: Mapping[str, Mapping[str, Any]],
     chosen: Mapping[str, Mapping[str, Any]],
@@ -140,9 +136,14 @@ def gather_trainings(
     for name, summary in summaries.items():
         arm, _, seed = name.partition("/")
         point = {key: chosen[arm][key] for key in ("point", "learning_rate", "strength")}
-        of_training = {key: summary[key] for key in _OF_TRAINING}
-        rows.append({"arm": arm, "seed": int(seed), **point, **of_training, "seconds": seconds[name]})
+        rows.append(
+            {"arm": arm, "seed": int(seed), **point, **_of_training(summary), "seconds": seconds[name]}
+        )
     return pd.DataFrame(rows).astype({"diverged_at_step": "Int64"})
+
+
+def _of_training(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: summary[name] for name in _OF_TRAINING}
 
 
 def gather(tables: Mapping[str, "pd.DataFrame"], columns: list[str]) -> "pd.DataFrame":
