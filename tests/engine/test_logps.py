@@ -122,4 +122,4 @@ def test_logits_that_the_head_alone_does_not_give_are_refused(tiny_model):
 
     model.forward = scaled
     with pytest.raises(UnsupportedModelError, match="changes its logits"):
-        check_supported(model, torch.device("cpu"), [])
+        check_supported(model, torch.device("cpu"), [Row([1, 2, 3], [[4, 5], [6, 7, 8]])])
