@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
 from bdpo_pipeline.engine import products
 from bdpo_pipeline.models.loading import load_model
@@ -78,3 +79,15 @@ def test_a_model_s_linear_layers_multiply_so(by_onednn, tiny_model):
         found, expected = model(input_ids=ids).logits, plain(input_ids=ids).logits
     assert len(by_onednn) == sum(type(module) is torch.nn.Linear for module in model.modules())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_head_at_last_places_makes_no_product_of_batches(tiny_model):
+    model = load_model(tiny_model("llama")["path"], dtype="bfloat16")
+    products.use_products(model)
+    with torch.inference_mode():
+        hidden = model.model(input_ids=torch.arange(12).expand(3, 12)).last_hidden_state
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            model.lm_head(hidden[:, -1:])
+    ran = {event.key for event in profiled.key_averages()}
+    assert "aten::mm" in ran
+    assert "aten::bmm" not in ran

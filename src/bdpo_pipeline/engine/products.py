@@ -35,7 +35,9 @@ def use_products(model: nn.Module) -> None:
 
 
 def _forward(module: Any, x: Tensor) -> Tensor:
-    return linear(x, module.weight, module.bias)
+    # Of places that do not lie together, such as the last one of every prompt, torch makes a product of batches and copies the weight
+    # for each row: for a head in bf16 that was two thirds of the time of all answers.
+    return linear(x.contiguous(), module.weight, module.bias)
 
 
 @cache
