@@ -134,6 +134,16 @@ def test_an_arm_that_was_tuned_by_another_rule_is_named(tables: StudyTables) -> 
     )
 
 
+def test_arms_that_were_tuned_to_different_points_are_told_apart(tables: StudyTables) -> None:
+    trials = tables.trials
+    is_slow = (trials["arm"] == "simpo").map({True: "slow", False: "fast"})
+    (said,) = tuning_sentences(trials.assign(chosen=trials["point"] == is_slow))
+    assert "one of arm and point together" in said
+    assert re.search(r"slow for simpo[;.]", said)
+    assert re.search(r"fast for dpo, [^;]*bdpo", said)
+    assert "simpo" not in said.partition("fast for")[2].partition(";")[0]
+
+
 def test_trainings_that_diverged_are_named(tables: StudyTables) -> None:
     assert divergence_sentences(tables.trials, tables.trainings) == []
     is_broken = (tables.trainings["arm"] == "simpo") & (tables.trainings["seed"] == 2)

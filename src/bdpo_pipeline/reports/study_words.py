@@ -62,15 +62,23 @@ def verdict_sentences(comparison: DataFrame, baseline: str) -> list[str]:
 
 
 def tuning_sentences(trials: DataFrame) -> list[str]:
-    """Return which arms were tuned by another rule, as none of their points left helpful responses as likely as asked."""
+    """Return where tuning led arms to different points, and which arms were tuned by another rule as no point was within the bound."""
     chosen = trials[trials["chosen"].astype(bool)]
+    sentences = []
+    points = chosen.groupby("point", sort=False)["arm"].agg(", ".join)
+    if len(points) > 1:
+        named = "; ".join(f"{point} for {arms}" for point, arms in points.items())
+        sentences.append(
+            "Tuning led arms to different points of the grid, so that a difference between two of these is one of arm and point "
+            f"together: {named}."
+        )
     beyond = chosen[~chosen["within_bound"].astype(bool)]
-    if beyond.empty:
-        return []
-    return [
-        "At no point of the grid did helpful responses stay as likely as asked with "
-        f"{', '.join(beyond['arm'])}: there the point that cost them least was taken, and not the safest."
-    ]
+    if not beyond.empty:
+        sentences.append(
+            "At no point of the grid did helpful responses stay as likely as asked with "
+            f"{', '.join(beyond['arm'])}: there the point that cost them least was taken, and not the safest."
+        )
+    return sentences
 
 
 def divergence_sentences(trials: DataFrame, trainings: DataFrame) -> list[str]:
