@@ -144,13 +144,14 @@ def test_the_key_comes_from_the_environment_and_stays_out_of_messages(monkeypatc
 
 
 class Filtering(JsonHandler):
-    """Answers a prompt by itself, and refuses one that holds `forbidden`."""
+    """Answers a prompt by itself, refuses one that holds `forbidden`, and withholds its answer to one that holds `delicate`."""
 
     def answer(self, asked: Any) -> None:
         if "forbidden" in asked["prompt"]:
             self.send_error(400)
             return
-        choice = {"index": 0, "text": asked["prompt"], "finish_reason": "stop", "logprobs": None}
+        ended = "content_filter" if "delicate" in asked["prompt"] else "stop"
+        choice = {"index": 0, "text": asked["prompt"], "finish_reason": ended, "logprobs": None}
         usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
         body = {"id": "1", "object": "text_completion", "created": 0, "model": "m", "choices": [choice]}
         self.send_json({**body, "usage": usage})
@@ -161,9 +162,10 @@ def test_a_prompt_that_the_server_refuses_is_answered_by_nothing(tmp_path, caplo
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}/v1"
         endpoint = EndpointParameters(url=address, base="a", adapter="b")
-        found = answer_prompts(endpoint, "a", ["one", "a forbidden one", "two"], 4, tmp_path)
+        found = answer_prompts(endpoint, "a", ["one", "a forbidden one", "a delicate one", "two"], 4, tmp_path)
         with pytest.raises(EndpointError, match=r"'a'.*400"):
             answer_prompts(endpoint, "a", ["forbidden", "forbidden, too"], 4, tmp_path)
         server.shutdown()
-    assert found == [Answer("one", 3, True), Answer("", 0, False), Answer("two", 3, True)]
-    assert "refused 1 of 3 requests" in caplog.text
+    nothing = Answer("", 0, False)
+    assert found == [Answer("one", 3, True), nothing, nothing, Answer("two", 3, True)]
+    assert "refused 2 of 4 requests" in caplog.text

@@ -34,6 +34,10 @@ class EndpointError(RuntimeError):
     """The server did not answer as it must; the message says which server, which model and why."""
 
 
+class _WithheldError(EndpointError):
+    """The server answered one request and keeps the answer to itself."""
+
+
 class ServerParameters(ParameterGroup):
     """A server of the OpenAI protocol."""
 
@@ -95,7 +99,8 @@ def answer_prompts(
     """Return greedy answers in the order of the prompts, which are rendered texts with all marks of the chat template.
 
     Requests that fail in passing (no connection, overload, an error of the server) are made again, with growing pauses. The answer to a
-    prompt that the server refuses, as it filters it or has not the room for it, is an empty text of no tokens; a warning counts them.
+    prompt that the server refuses, as it filters it or its answer or has not the room for it, is an empty text of no tokens; a warning
+    counts them.
 
     Args:
         server: the server.
@@ -116,6 +121,8 @@ def answer_prompts(
             model=model, prompt=prompt, max_tokens=max_new_tokens, temperature=0, extra_body=extra
         )
         choice = _only_choice(server, model, found)
+        if choice.finish_reason == "content_filter":
+            raise _WithheldError(f"{server.url} filtered the answer of the model {model!r}")
         if found.usage is None or choice.finish_reason not in ("stop", "length"):
             raise EndpointError(
                 f"{server.url} answered as {model!r} without its count of tokens or ended for another reason than its own end or the "
@@ -220,6 +227,8 @@ def _ask_missing(
     def ask_one(number: int) -> EndpointError | None:
         try:
             reply = ask(client, asking.asked[number])
+        except _WithheldError as error:
+            return error
         except OpenAIError as error:
             failure = EndpointError(
                 f"{server.url} gave no answer of the model {asking.model!r}: {type(error).__name__}: {error}. "
