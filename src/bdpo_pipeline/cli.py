@@ -9,6 +9,7 @@ from kedro.framework.cli.utils import LazyGroup
     lazy_subcommands={
         "lineage": "bdpo_pipeline.commands.lineage.lineage",
         "reference": "bdpo_pipeline.commands.reference.reference",
+        "study": "bdpo_pipeline.commands.study.study",
         "tracking": "bdpo_pipeline.commands.tracking.tracking",
     },
 )

@@ -1,4 +1,4 @@
-"""A whole study, killed on its way; then a user's own arm, prompts and judge, by configuration alone."""
+"""A whole study, killed on its way and continued side by side; then a user's own arm, prompts and judge, by configuration alone."""
 
 import json
 import os
@@ -28,13 +28,17 @@ class Run:
     output: str
 
     @property
+    def in_order(self):
+        return re.findall(r"runs: (\S+), because", self.output)
+
+    @property
     def ran(self):
-        return set(re.findall(r"runs: (\S+), because", self.output))
+        return set(self.in_order)
 
     @property
     def completed(self):
         """All that ran but the last, which was in progress."""
-        return set(re.findall(r"runs: (\S+), because", self.output)[:-1])
+        return set(self.in_order[:-1])
 
 
 def command(data, *more):
@@ -43,7 +47,16 @@ def command(data, *more):
 
 
 def run_study(data, *more):
-    done = subprocess.run(command(data, *more), cwd=ROOT, capture_output=True, text=True, check=False)
+    return finish(command(data, *more))
+
+
+def run_side_by_side(data, *more):
+    run = ["study", "run", "--side-by-side", "2", "--params", f"data_root={data}"]
+    return finish([sys.executable, "-m", "kedro", *run, *more])
+
+
+def finish(arguments):
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     return Run(done.returncode, done.stdout + done.stderr)
 
 
@@ -72,7 +85,7 @@ def killed_and_continued(chain, tmp_path_factory):
     data = folder / "data"
     shutil.copytree(chain.data_root, data)
     killed = kill_study(data, folder / "log")
-    return data, killed, run_study(data, "--env", "test")
+    return data, killed, run_side_by_side(data, "--env", "test")
 
 
 def table(data, name):
@@ -96,6 +109,8 @@ def test_what_was_done_before_the_kill_is_not_done_again(killed_and_continued):
     assert len(killed.completed) > 10
     assert not killed.completed & continued.ran
     assert KILLED_IN in continued.ran
+    # Nor twice by two runs side by side.
+    assert len(continued.in_order) == len(continued.ran)
     again = run_study(data, "--env", "test")
     assert again.ran == set(), again.output[-4000:]
 

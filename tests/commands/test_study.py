@@ -1,0 +1,111 @@
+"""The parts of a study, and how they run side by side: real processes, real graph."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from bdpo_pipeline.commands.study import Part, parts_of, run_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    from kedro.framework.project import pipelines
+
+    bootstrap_project(ROOT)
+    session = KedroSession.create(ROOT, env="test")
+    session.load_context()
+    yield pipelines["study"]
+    session.close()
+
+
+def test_every_node_is_in_one_part_or_in_the_rest(graph):
+    parts = parts_of(graph)
+    in_parts = [node for part in parts for node in part.nodes]
+    assert len(in_parts) == len(set(in_parts))
+    # What is left needs every part, so it is the last one's.
+    for node in {node.name for node in graph.nodes} - set(in_parts):
+        assert not set(in_parts) & {below.name for below in graph.from_nodes(node).nodes}
+    assert parts[-1].nodes == ()
+    assert parts[-1].after == {part.name for part in parts[:-1]}
+
+
+def test_a_part_waits_for_all_that_it_needs(graph):
+    parts = {part.name: part for part in parts_of(graph)}
+    for part in parts.values():
+        before, waits = set(part.nodes), list(part.after)
+        while waits:
+            other = parts[waits.pop()]
+            before |= set(other.nodes)
+            waits += other.after
+        needed = {node.name for node in graph.to_nodes(*part.nodes).nodes} if part.nodes else before
+        assert needed <= before, part.name
+
+
+def test_parts_of_one_arm_do_not_wait_for_another_s(graph):
+    parts = {part.name: part for part in parts_of(graph)}
+    assert parts["bdpo seed 1"].after == {"shared", "bdpo tuning"}
+    assert parts["dpo tuning"].after == {"shared"}
+    assert parts["base seed 0"].after == {"shared"}
+
+
+class Starter:
+    """Starts a short process for each part, and notes what ran when."""
+
+    def __init__(self, seconds=0.3, failing=()):
+        self.seconds, self.failing, self.started, self.processes = seconds, failing, [], {}
+        self.most = 0
+
+    def __call__(self, part):
+        alive = [process for process in self.processes.values() if process.poll() is None]
+        self.most = max(self.most, len(alive) + 1)
+        for name in part.after:
+            assert self.processes[name].poll() == 0, f"{part.name} began before {name} had ended"
+        self.started.append(part.name)
+        code = f"import sys, time; time.sleep({self.seconds}); sys.exit({int(part.name in self.failing)})"
+        self.processes[part.name] = subprocess.Popen([sys.executable, "-c", code], text=True)
+        return self.processes[part.name]
+
+
+def part(name, *after):
+    return Part(name, (name,), frozenset(after))
+
+
+PARTS = [part("first"), part("a", "first"), part("b", "first"), part("c", "a"), part("last", "a", "b", "c")]
+
+
+@pytest.mark.parametrize("runs", [1, 2, 5])
+def test_parts_run_as_many_at_a_time_as_asked_and_in_order(runs):
+    starter = Starter()
+    assert run_parts(PARTS, runs, starter) == []
+    assert sorted(starter.started) == sorted(one.name for one in PARTS)
+    assert starter.most == min(runs, 2)
+
+
+def test_after_a_failure_no_other_part_starts():
+    starter = Starter(failing={"a"})
+    assert run_parts(PARTS, 1, starter) == ["a"]
+    assert starter.started == ["first", "a"]
+
+
+def test_an_interrupt_ends_the_parts_that_run():
+    starter = Starter(seconds=60)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_parts(PARTS, 2, starter)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 30
+    assert [process.returncode for process in starter.processes.values()] == [-signal.SIGTERM]
