@@ -162,7 +162,9 @@ def test_a_prompt_that_the_server_refuses_is_answered_by_nothing(tmp_path, caplo
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}/v1"
         endpoint = EndpointParameters(url=address, base="a", adapter="b")
-        found = answer_prompts(endpoint, "a", ["one", "a forbidden one", "a delicate one", "two"], 4, tmp_path)
+        found = answer_prompts(
+            endpoint, "a", ["one", "a forbidden one", "a delicate one", "two"], 4, tmp_path
+        )
         with pytest.raises(EndpointError, match=r"'a'.*400"):
             answer_prompts(endpoint, "a", ["forbidden", "forbidden, too"], 4, tmp_path)
         server.shutdown()
