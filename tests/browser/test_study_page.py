@@ -24,8 +24,10 @@ FACTS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["made up", "docs/results"])
+def study_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "docs/results":
+        return Path(__file__).resolve().parents[2] / "docs" / "results" / "study_two_cores" / "study.html"
     path = tmp_path_factory.mktemp("study") / "study.html"
     path.write_text(render_study(make_study(np.random.default_rng(12)), FACTS), encoding="utf-8")
     return path
