@@ -3,8 +3,8 @@
     kedro lineage show study_comparison --json > lineage.json
     python scripts/publish_study.py data lineage.json docs/results/my_study
 
-Pages, tables of conclusions, the tables with a row for every item that they follow from (no prompt and no answer stands in any of them), and
-the lineage record: without the folder of this project, and with each set of definitions, which nodes share, and each fact written once.
+Pages, tables of conclusions, the tables with a row for every item that they follow from (no prompt and no answer stands in any of
+them), and the lineage record: without the folder of this project, and with each set of definitions, which nodes share, written once.
 """
 
 import gzip
