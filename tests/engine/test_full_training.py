@@ -41,7 +41,9 @@ def assert_same(one, other, atol=1e-5):
     tensors, others = weights(one[1]), weights(other[1])
     assert tensors.keys() == others.keys()
     for name, value in tensors.items():
-        np.testing.assert_allclose(value, others[name], atol=atol, rtol=0, err_msg=name)
+        # Adam divides a gradient by its size: a weight whose gradient is next to nothing makes a step of rounding.
+        np.testing.assert_allclose(value, others[name], atol=5 * atol, rtol=0, err_msg=name)
+        assert np.abs(value - others[name]).mean() < atol / 10, name
 
 
 @pytest.fixture(scope="module", params=["adapter", "all weights"])
