@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 
 from .conftest import FOLLOWED
+from .same_weights import assert_same_weights
 
 HISTORY = ("loss", "rewards/chosen", "rewards/margins", "logps/rejected", "grad_norm")
 
@@ -33,10 +34,7 @@ def assert_same_training(one, other, atol):
         for name in HISTORY:
             if name in row:
                 assert row[name] == pytest.approx(other_row[name], abs=10 * atol, rel=1e-4)
-    tensors, other_tensors = adapter(folder), adapter(other_folder)
-    assert tensors.keys() == other_tensors.keys()
-    for name, value in tensors.items():
-        np.testing.assert_allclose(value, other_tensors[name], atol=atol, rtol=0)
+    assert_same_weights(adapter(folder), adapter(other_folder), atol)
 
 
 def test_history_has_every_step_and_evaluation(train, job):
