@@ -83,7 +83,8 @@ def test_objectives_of_the_dpo_trainer(
     pairs = score_pairs([EncodedPair(r["prompt_ids"], r["chosen_ids"], r["rejected_ids"]) for r in rows])
     bound = bind_objective(name, options)
     ours = bound.loss(pairs).mean()
-    assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
+    # Robust DPO is a difference over 1 - 2 epsilon, which makes rounding larger: 1.04e-5 on one processor.
+    assert ours.item() == pytest.approx(loss.item(), rel=2e-5 if name == "robust_dpo" else 1e-5)
     assert_gradients_agree(weight_gradient(ours), gradient_of(trainer, loss))
     assert_rewards_agree(bound, pairs, {key: values[-1] for key, values in trainer._metrics["eval"].items()})
 
