@@ -5,11 +5,13 @@ from typing import Any
 from bdpo_pipeline.hooks import ParameterNamesHook, PromptSetsHook, StudyGraphHook
 from bdpo_pipeline.interrupts import FinishedJobsHook, InterruptHook
 from bdpo_pipeline.io.config_loader import ProjectConfigLoader
+from bdpo_pipeline.io.session_store import UniqueSessionStore
 from bdpo_pipeline.io.versions import PinVersionsHook
 from bdpo_pipeline.lineage.hook import LineageHook
 from bdpo_pipeline.tracking.hook import TrackingHook
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
+SESSION_STORE_CLASS = UniqueSessionStore
 # Soft merge: an environment overrides single parameters, it does not have to repeat the whole file.
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
