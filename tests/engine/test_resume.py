@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -152,13 +153,37 @@ def test_an_interrupt_ends_after_the_step_in_hand_with_a_checkpoint(
     assert outcome(*train(wanted)) == resumed
 
 
-def test_a_second_interrupt_ends_at_once(train, job, tmp_path, worker_pids):
+def test_threads_that_torch_chose_are_used_alike_after_an_interrupt(job, tmp_path):
+    # On some processors MKL splits a product of this size otherwise once a number was set, and sums come out otherwise.
+    pairs, wanted = make_pairs(8, 2, longest=500), job(**LONG | {"epochs": 2, "evaluate_every": 100})
+    wanted = replace(wanted, compute=Compute(device="cpu", threads=None, tokens_per_batch=4000))
+
     def interrupt(event):
         if event["event"] == "metrics":
             raise KeyboardInterrupt
 
+    def run(scratch, **options):
+        return run_job(wanted, scratch, ragged=pairs.ragged, flat=pairs.flat, **options)
+
     with pytest.raises(KeyboardInterrupt):
-        train(job(epochs=10_000, checkpoint_every=10_000), on_event=interrupt)
+        run(tmp_path / "cut", on_event=interrupt)
+    result, folder = run(tmp_path / "cut")
+    assert result["resumed_from_step"] > 0
+    assert outcome(result, folder) == outcome(*run(tmp_path / "whole"))
+
+
+def test_a_second_interrupt_ends_at_once(job, tmp_path, worker_pids):
+    # Steps of seconds, so that the second one comes in the midst of a step.
+    pairs = make_pairs(300, 0, longest=600)
+
+    def interrupt(event):
+        if event["event"] == "metrics":
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            raise KeyboardInterrupt
+
+    wanted = job(epochs=3, pairs_per_step=300, checkpoint_every=10_000)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(wanted, tmp_path, ragged=pairs.ragged, flat=pairs.flat, on_event=interrupt)
     assert not worker_pids(tmp_path)
     assert not list(tmp_path.glob("train-*/checkpoint-*"))
 
