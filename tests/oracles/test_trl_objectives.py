@@ -12,8 +12,9 @@ import torch
 from bdpo_pipeline.models.encoding import EncodedPair
 from bdpo_pipeline.objectives import bind_objective
 
-# Of each response, so that a step takes a second or two; whole ones are compared in test_trl_dpo.py.
-CHARACTERS = 120
+# Of each response: a sum of log-probs in fp32 has rounding in proportion to its size, which robust DPO makes larger. Whole responses
+# are compared in test_trl_dpo.py.
+CHARACTERS = 40
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,7 @@ def test_objectives_of_the_dpo_trainer(
     pairs = score_pairs([EncodedPair(r["prompt_ids"], r["chosen_ids"], r["rejected_ids"]) for r in rows])
     bound = bind_objective(name, options)
     ours = bound.loss(pairs).mean()
-    # Robust DPO is a difference over 1 - 2 epsilon, which makes rounding larger: 1.04e-5 on one processor.
-    assert ours.item() == pytest.approx(loss.item(), rel=2e-5 if name == "robust_dpo" else 1e-5)
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
     assert_gradients_agree(weight_gradient(ours), gradient_of(trainer, loss))
     assert_rewards_agree(bound, pairs, {key: values[-1] for key, values in trainer._metrics["eval"].items()})
 

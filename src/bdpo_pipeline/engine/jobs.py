@@ -177,13 +177,14 @@ class AttackJob:
 
 @dataclass(frozen=True)
 class OptimiserSpec:
-    """AdamW and its schedule."""
+    """AdamW and its schedule; ``epsilon`` is what AdamW adds to the root of the second moment."""
 
     learning_rate: float
     weight_decay: float
     warmup_share: float
     schedule: str
     max_grad_norm: float
+    epsilon: float = 1e-8
 
 
 @dataclass(frozen=True)

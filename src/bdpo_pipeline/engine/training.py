@@ -80,6 +80,7 @@ def train(job: TrainJob, context: WorkerContext) -> dict[str, Any]:
         weights.parameters,
         lr=spec.learning_rate,
         weight_decay=spec.weight_decay,
+        eps=spec.epsilon,
         # On a GPU torch's usual way takes a copy of a moment of all weights; on a CPU this one changes the last digits for nothing.
         fused=context.device.type == "cuda",
     )

@@ -24,6 +24,7 @@ class OptimiserParameters(ParameterGroup):
     warmup_share: float = Field(ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant_with_warmup"]
     max_grad_norm: float = Field(gt=0)
+    epsilon: float = Field(gt=0)
 
 
 class TrainingParameters(ParameterGroup):
