@@ -12,7 +12,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from bdpo_pipeline.commands.study import Part, parts_of, run_parts
+from bdpo_pipeline.commands.study import Part, gpu_shares, parts_of, run_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,10 +63,12 @@ class Starter:
 
     def __init__(self, seconds=0.3, failing=()):
         self.seconds, self.failing, self.started, self.processes = seconds, failing, [], {}
-        self.most = 0
+        self.most, self.places = 0, {}
 
-    def __call__(self, part):
-        alive = [process for process in self.processes.values() if process.poll() is None]
+    def __call__(self, part, place):
+        alive = [name for name, process in self.processes.items() if process.poll() is None]
+        assert place not in {self.places[name] for name in alive}
+        self.places[part.name] = place
         self.most = max(self.most, len(alive) + 1)
         for name in part.after:
             assert self.processes[name].poll() == 0, f"{part.name} began before {name} had ended"
@@ -89,6 +91,21 @@ def test_parts_run_as_many_at_a_time_as_asked_and_in_order(runs):
     assert run_parts(PARTS, runs, starter) == []
     assert sorted(starter.started) == sorted(one.name for one in PARTS)
     assert starter.most == min(runs, 2)
+    assert set(starter.places.values()) == set(range(min(runs, 2)))
+
+
+@pytest.mark.parametrize("runs", range(1, 6))
+@pytest.mark.parametrize("number", range(6))
+def test_gpus_are_shared_out(runs, number):
+    gpus = [f"GPU-{i}" for i in range(number)]
+    shares = gpu_shares(gpus, runs)
+    assert len(shares) == runs
+    assert {gpu for share in shares for gpu in share} == set(gpus[:runs] if number < runs else gpus)
+    if number >= runs:  # each GPU is one run's, and none has two more than another
+        assert sum(map(len, shares)) == number
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    else:
+        assert all(len(share) == min(number, 1) for share in shares)
 
 
 def test_after_a_failure_no_other_part_starts():

@@ -1,10 +1,10 @@
 """A whole study, killed on its way and continued side by side; then a user's own arm, prompts and judge, by configuration alone."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = "bdpo_pipeline.lineage.fresh.FreshRunner"
 KILLED_IN = "study.bdpo.seed_2.train_trial"
+# Their names are handed on whether they are there or not.
+GPUS = ["5", "7"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Run:
 
     @property
     def completed(self):
-        """All that ran but the last, which was in progress."""
-        return set(self.in_order[:-1])
+        """All that ran but the last of each part, which may have been in progress."""
+        ran = {}
+        for part, node in re.findall(r"^(\[.+?\])? ?.*runs: (\S+), because", self.output, re.M):
+            ran.setdefault(part, []).append(node)
+        return {node for nodes in ran.values() for node in nodes[:-1]}
 
 
 def command(data, *more):
@@ -50,9 +55,9 @@ def run_study(data, *more):
     return finish(command(data, *more))
 
 
-def run_side_by_side(data, *more):
-    run = ["study", "run", "--side-by-side", "2", "--params", f"data_root={data}"]
-    return finish([sys.executable, "-m", "kedro", *run, *more])
+def side_by_side(data):
+    run = ["study", "run", "--side-by-side", "2", "--env", "test", "--params", f"data_root={data}"]
+    return [sys.executable, "-m", "kedro", *run]
 
 
 def finish(arguments):
@@ -61,22 +66,40 @@ def finish(arguments):
 
 
 def kill_study(data, log):
-    """Start the study, and kill all of it a moment after a certain node has begun."""
+    """Start the study, and kill the command alone a moment after a certain node has begun; all that it started dies, too."""
     with log.open("w") as output:
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(GPUS)}
         process = subprocess.Popen(
-            command(data, "--env", "test"),
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            side_by_side(data), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
     while f"runs: {KILLED_IN}," not in log.read_text():
         assert process.poll() is None, log.read_text()[-4000:]
         time.sleep(0.1)
     time.sleep(2)
-    os.killpg(process.pid, signal.SIGKILL)
+    seen = {tuple(gpus) for _, gpus in runs_of(data)}
+    process.kill()
     process.wait()
-    return Run(process.returncode, log.read_text())
+    deadline = time.monotonic() + 20
+    while runs_of(data):
+        assert time.monotonic() < deadline, runs_of(data)
+        time.sleep(0.1)
+    return Run(process.returncode, log.read_text()), seen
+
+
+def runs_of(data):
+    """Ids of the processes that have this folder in their command, all but the test's own, and the GPUs that they see."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            command, environment = (
+                (entry / name).read_bytes().split(b"\0") for name in ("cmdline", "environ")
+            )
+            if any(str(data).encode() in word for word in command):
+                gpus = [
+                    v[len("CUDA_VISIBLE_DEVICES=") :].decode() for v in environment if v.startswith(b"CUDA_V")
+                ]
+                found.append((int(entry.name), gpus))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +107,8 @@ def killed_and_continued(chain, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     data = folder / "data"
     shutil.copytree(chain.data_root, data)
-    killed = kill_study(data, folder / "log")
-    return data, killed, run_side_by_side(data, "--env", "test")
+    killed, seen = kill_study(data, folder / "log")
+    return data, killed, finish(side_by_side(data)), seen
 
 
 def table(data, name):
@@ -104,7 +127,9 @@ def put_over(environment, group, changes):
 
 
 def test_what_was_done_before_the_kill_is_not_done_again(killed_and_continued):
-    data, killed, continued = killed_and_continued
+    data, killed, continued, seen = killed_and_continued
+    # Each run saw one GPU, the command itself both.
+    assert seen == {(",".join(GPUS),), *((gpu,) for gpu in GPUS)}
     assert continued.status == 0, continued.output[-4000:]
     assert len(killed.completed) > 10
     assert not killed.completed & continued.ran
@@ -116,7 +141,7 @@ def test_what_was_done_before_the_kill_is_not_done_again(killed_and_continued):
 
 
 def test_every_arm_and_seed_answered_the_same_prompts(killed_and_continued):
-    data, _, _ = killed_and_continued
+    data, *_ = killed_and_continued
     judgements = table(data, "judgements")
     asked = {
         key: frozenset(zip(rows["prompt_id"], rows["judge"], strict=True))
@@ -135,7 +160,7 @@ def test_every_arm_and_seed_answered_the_same_prompts(killed_and_continued):
 
 
 def test_an_arm_a_prompt_set_and_a_judge_by_configuration_alone(killed_and_continued, tmp_path):
-    data, _, _ = killed_and_continued
+    data, *_ = killed_and_continued
     conf = tmp_path / "conf"
     shutil.copytree(ROOT / "conf", conf)
     shutil.copytree(conf / "test", conf / "mine")

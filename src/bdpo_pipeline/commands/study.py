@@ -28,6 +28,7 @@ _SHARED, _REST = "shared", "report"
 _NAMESPACE = re.compile(r"study\.(?P<arm>[^.]+)\.(?P<kind>tune|seed)_(?P<which>[^.]+)$")
 _CHOOSE = "choose_point"
 _LOOK_EVERY_SECONDS = 0.2
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 Process = subprocess.Popen[str]
 
@@ -58,7 +59,7 @@ def study() -> None:
     "runs",
     type=click.IntRange(min=1),
     required=True,
-    help="how many runs at a time; give each its part of the machine by compute.processes and compute.threads",
+    help="how many runs at a time, each with its share of the GPUs; compute.processes and compute.threads are those of one run",
 )
 @click.option("--params", default="", help="as for kedro run")
 @env_option
@@ -78,9 +79,10 @@ def run(metadata: ProjectMetadata, runs: int, params: str, env: str | None) -> N
             )
         parts = parts_of(pipelines[_PIPELINE])
     options = [*(("--env", env) if env else ()), *(("--params", params) if params else ())]
+    shares = gpu_shares(_visible_gpus(), runs)
     signal.signal(signal.SIGTERM, _exit)
     try:
-        failed = run_parts(parts, runs, lambda part: _start(part, options))
+        failed = run_parts(parts, runs, lambda part, place: _start(part, options, shares[place]))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     if failed:
@@ -117,7 +119,19 @@ def parts_of(pipeline: "Pipeline") -> list[Part]:
     return [*parts, Part(_REST, (), frozenset(part.name for part in parts))]
 
 
-def run_parts(parts: Iterable[Part], runs: int, start: Callable[[Part], Process]) -> list[str]:
+def gpu_shares(gpus: Sequence[str], runs: int) -> list[list[str]]:
+    """Return the GPUs of each run: parts of all where they suffice, else one that some runs share; nothing where there are none.
+
+    Args:
+        gpus: as `CUDA_VISIBLE_DEVICES` names them.
+        runs: side by side.
+    """
+    if not gpus:
+        return [[] for _ in range(runs)]
+    return [list(gpus[place::runs]) or [gpus[place % len(gpus)]] for place in range(runs)]
+
+
+def run_parts(parts: Iterable[Part], runs: int, start: Callable[[Part, int], Process]) -> list[str]:
     """Run parts as soon as those are done that they wait for; return the names of those that failed.
 
     After a failure those that run are waited for, and no other is started. What ends this early, such as Ctrl-C, ends those that run.
@@ -125,15 +139,17 @@ def run_parts(parts: Iterable[Part], runs: int, start: Callable[[Part], Process]
     Args:
         parts: in the order in which they are to start.
         runs: most at a time.
-        start: starts one.
+        start: starts one in a place, from 0 to ``runs - 1``, that no other runs in.
     """
-    waiting, running, done, failed = list(parts), dict[str, Process](), set[str](), list[str]()
+    waiting, done, failed = list(parts), set[str](), list[str]()
+    running, places = dict[str, Process](), dict[str, int]()
     try:
         while running or (waiting and not failed):
             free = 0 if failed else runs - len(running)
             for part in [part for part in waiting if part.after <= done][:free]:
                 waiting.remove(part)
-                running[part.name] = start(part)
+                places[part.name] = min(set(range(runs)) - {places[name] for name in running})
+                running[part.name] = start(part, places[part.name])
             time.sleep(_LOOK_EVERY_SECONDS)
             for name, process in list(running.items()):
                 if process.poll() is not None:
@@ -147,7 +163,14 @@ def run_parts(parts: Iterable[Part], runs: int, start: Callable[[Part], Process]
     return failed
 
 
-def _start(part: Part, options: Sequence[str]) -> Process:
+def _visible_gpus() -> list[str]:
+    import torch
+
+    named = os.environ.get(_VISIBLE_GPUS)
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _start(part: Part, options: Sequence[str], gpus: Sequence[str]) -> Process:
     """Start a run that dies with this process, in a session of its own, so that Ctrl-C reaches it once and through here."""
     narrowed = ["--to-nodes", ",".join(part.nodes)] if part.nodes else []
     kedro = [sys.executable, "-m", "kedro", "run", "--pipelines", _PIPELINE, "--runner", RUNNER]
@@ -157,6 +180,7 @@ def _start(part: Part, options: Sequence[str]) -> Process:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env={**os.environ, **({_VISIBLE_GPUS: ",".join(gpus)} if gpus else {})},
         text=True,
         start_new_session=True,
     )
