@@ -1,6 +1,7 @@
 """Divergence of a trained model from its base model against plain torch on each response alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +141,22 @@ def test_log_probs_are_those_of_the_scoring_pass(tiny_model, tmp_path, ragged):
         (tmp_path / "kept.jsonl").unlink(missing_ok=True)
 
 
-def test_a_worker_reports_every_response_once(tiny_model, tmp_path, ragged):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_workers_report_every_response_once(tiny_model, tmp_path, ragged, processes):
     path = tiny_model("llama")["path"]
     trained = save_adapter(path, tmp_path / "trained", scale=0.3)
     events: list[dict[str, Any]] = []
     compute = Compute(threads=1, tokens_per_batch=64)
-    run_job(DivergeJob(path, compute, str(trained)), tmp_path / "jobs", ragged=ragged, on_event=events.append)
+    job = DivergeJob(path, replace(compute, processes=processes), str(trained))
+    run_job(job, tmp_path / "jobs", ragged=ragged, on_event=events.append)
     found = sums_of(events)
     assert sorted(found["kl"]) == list(range(RESPONSES))
+    # Batches are dealt out, so a process may have more responses than another.
+    ends = [
+        event["total"] for event in events if event["event"] == "progress" and event["done"] == event["total"]
+    ]
+    assert len(ends) == processes
+    assert sum(ends) == RESPONSES
     alone = sums_of(events_of(diverge, DivergeJob(path, compute, str(trained)), tmp_path, ragged))
     assert found["kl"] == pytest.approx(alone["kl"], abs=1e-5)
 

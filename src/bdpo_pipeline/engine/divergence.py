@@ -19,6 +19,8 @@ from bdpo_pipeline.models.adapters import is_adapter
 
 # A model's head, and its hidden states at the places that predict response tokens: of the policy and of the reference.
 Sides = tuple[tuple[nn.Module, Tensor], tuple[Callable[[Tensor], Tensor], Tensor]]
+# Numbers of rows by batch, and the batches with both sides, each computed when it is asked for.
+Passes = tuple[list[list[int]], Iterator[tuple[Batch, Sides]]]
 
 
 def diverge(job: DivergeJob, context: WorkerContext) -> dict[str, Any]:
@@ -32,20 +34,18 @@ def diverge(job: DivergeJob, context: WorkerContext) -> dict[str, Any]:
     rows = [Row(words, [response]) for words, response in zip(ids["contexts"], ids["responses"], strict=True)]
     beginning = find_beginning(context, job.compute)
     passes = _adapter_passes if is_adapter(job.adapter) else _whole_model_passes
-    mine = len(context.share([i for i in range(len(rows)) if (None, i) not in beginning.done]))
     start, start_cpu = time.monotonic(), time.process_time()
-    with (
-        torch.inference_mode(),
-        context.progress("diverge", mine) as advance,
-    ):
-        for numbers, batch, sides in passes(job, context, rows, beginning):
-            found = token_divergences(*sides, batch.targets)
-            sums = {
-                name: [float(part.sum()) for part in tokens.split(batch.lengths)]
-                for name, tokens in zip(("kl", "policy", "reference"), found, strict=True)
-            }
-            context.keep({"event": "divergences", "responses": numbers, **sums})
-            advance(len(numbers))
+    with torch.inference_mode():
+        plan, compared = passes(job, context, rows, beginning)
+        with context.progress("diverge", sum(map(len, plan))) as advance:
+            for numbers, (batch, sides) in zip(plan, compared, strict=True):
+                found = token_divergences(*sides, batch.targets)
+                sums = {
+                    name: [float(part.sum()) for part in tokens.split(batch.lengths)]
+                    for name, tokens in zip(("kl", "policy", "reference"), found, strict=True)
+                }
+                context.keep({"event": "divergences", "responses": numbers, **sums})
+                advance(len(numbers))
     return {
         "results": len(rows),
         "seconds": time.monotonic() - start,
@@ -53,10 +53,8 @@ def diverge(job: DivergeJob, context: WorkerContext) -> dict[str, Any]:
     }
 
 
-def _adapter_passes(
-    job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning
-) -> Iterator[tuple[list[int], Batch, Sides]]:
-    """Yield numbers of rows, their batch, and both sides of it: one model, with its adapter on and off."""
+def _adapter_passes(job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning) -> Passes:
+    """Return the plan, and each batch with both sides of it: one model, with its adapter on and off."""
     policy: Any = load_for_inference(job.model, job.adapter, job.compute, context.device)
     head = decoder_and_head(policy)[1]
 
@@ -65,17 +63,22 @@ def _adapter_passes(
             logits: Tensor = head(hidden)
         return logits
 
-    for numbers in _plan(job, context, policy, rows, beginning):
-        batch = _batch(rows, numbers, context)
-        with policy.disable_adapter():
-            reference_hidden = response_hidden(policy, batch)
-        yield numbers, batch, ((head, response_hidden(policy, batch)), (reference_head, reference_hidden))
+    plan = _plan(job, context, policy, rows, beginning)
+
+    def compare() -> Iterator[tuple[Batch, Sides]]:
+        for numbers in plan:
+            batch = _batch(rows, numbers, context)
+            with policy.disable_adapter():
+                reference_hidden = response_hidden(policy, batch)
+            yield batch, ((head, response_hidden(policy, batch)), (reference_head, reference_hidden))
+
+    return plan, compare()
 
 
 def _whole_model_passes(
     job: DivergeJob, context: WorkerContext, rows: list[Row], beginning: Beginning
-) -> Iterator[tuple[list[int], Batch, Sides]]:
-    """Yield the same where all weights were trained: of the base model, only hidden states and the head stay."""
+) -> Passes:
+    """Return the same where all weights were trained: of the base model, only hidden states and the head stay."""
     model = load_for_inference(job.model, None, job.compute, context.device)
     plan = _plan(job, context, model, rows, beginning)
     kept = [response_hidden(model, _batch(rows, numbers, context)).cpu() for numbers in plan]
@@ -83,10 +86,14 @@ def _whole_model_passes(
     del model
     policy = load_for_inference(job.model, job.adapter, job.compute, context.device)
     head = decoder_and_head(policy)[1]
-    for numbers, hidden in zip(plan, kept, strict=True):
-        batch = _batch(rows, numbers, context)
-        reference = (reference_head, hidden.to(context.device))
-        yield numbers, batch, ((head, response_hidden(policy, batch)), reference)
+
+    def compare() -> Iterator[tuple[Batch, Sides]]:
+        for numbers, hidden in zip(plan, kept, strict=True):
+            batch = _batch(rows, numbers, context)
+            reference = (reference_head, hidden.to(context.device))
+            yield batch, ((head, response_hidden(policy, batch)), reference)
+
+    return plan, compare()
 
 
 def _plan(
