@@ -123,10 +123,17 @@ def test_format_that_cannot_be_told_is_an_error_with_the_fields(tmp_path):
         run(tmp_path, [{"text": "a", "label": 1}])
 
 
-def test_named_format_quarantines_what_does_not_fit(tmp_path):
-    _, quarantine, summary = run(tmp_path, [{"text": "a"}], format="transcript")
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a"}, "no 'chosen'; found: text"),
+        ({"chosen": None, "rejected": "a"}, "'chosen' is null; accepted: text"),
+    ],
+)
+def test_named_format_quarantines_what_does_not_fit(tmp_path, row, message):
+    _, quarantine, summary = run(tmp_path, [row], format="transcript")
     assert summary["quarantined"] == 1
-    assert quarantine[0]["message"] == "no 'chosen'; found: text"
+    assert quarantine[0]["message"] == message
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ Message = dict[str, str]
 
 def read_text(fields: Mapping[str, Any], name: str) -> str:
     """Return a required, non-empty text."""
-    if fields.get(name) is None:
+    if name not in fields:
         raise RowError("missing_field", name, f"no {name!r}; found: {show_names(fields)}")
+    if fields[name] is None:
+        raise RowError("missing_field", name, f"{name!r} is null; accepted: text")
     return check_text(fields[name], name)
 
 
