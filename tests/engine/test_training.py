@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_training_lowers_the_loss(train, job):
     result, _ = train(job(epochs=6))
     losses = [row["loss"] for row in result["history"] if row["split"] == "train"]
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_epsilon_bounds_the_steps_of_the_optimiser(train, job):
+    # Steps are at most the learning rate, times the gradient, clipped to 1, over epsilon; the other half of an adapter starts at zero.
+    spec = replace(job().optimiser, epsilon=1e6)
+    _, folder = train(job(optimiser=spec))
+    moved = [np.abs(value).max() for name, value in adapter(folder).items() if "lora_B" in name]
+    assert 0 < max(moved) < 8 * spec.learning_rate / spec.epsilon
 
 
 def test_micro_batches_change_nothing(train, job):
