@@ -14,7 +14,7 @@ from kedro.pipeline import node
 from kedro_datasets.json import JSONDataset
 
 from bdpo_pipeline.engine.events import publish
-from bdpo_pipeline.engine.job_folder import hand_over
+from bdpo_pipeline.engine.taken import Taken
 from bdpo_pipeline.interrupts import RUNNER, FinishedJobsHook, InterruptHook, continuing_command
 
 
@@ -126,7 +126,7 @@ def test_secrets_are_masked_and_other_commands_stay_as_they_are(monkeypatch, ked
 
 def finish(folder) -> None:
     (folder / "adapter").mkdir(parents=True)
-    publish({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
+    publish({"event": "finished", "taken": Taken(folder)})
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bdpo_pipeline.engine.events import publish
-from bdpo_pipeline.engine.job_folder import alone, hand_over
+from bdpo_pipeline.engine.job_folder import alone
 from bdpo_pipeline.engine.kept import gather, read_kept
+from bdpo_pipeline.engine.taken import Taken
 from bdpo_pipeline.parameters import ParameterGroup
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _ask_all(
                 "%s refused %d of %d requests, which count as answered by nothing. The first: %s",
                 *(server.url, len(refusals), len(asking.asked), refusals[0]),
             )
-        publish({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
+        publish({"event": "finished", "taken": Taken(folder)})
     return [replies.get(number) for number in range(len(asking.asked))]
 
 

@@ -108,14 +108,12 @@ class FinishedJobsHook:
     @hook_impl(trylast=True)
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Remove what is no longer needed; an output that is kept in memory may be a path that leads there."""
-        from bdpo_pipeline.engine.job_folder import remove_handed_over
-
         self._to_come.discard(dataset_name)
         if self._to_come or self._catalog is None:
             return
         if not any(isinstance(self._catalog.get(name), MemoryDataset) for name in node.outputs):
             for event in self._finished:
-                remove_handed_over(Path(event["folder"]), event["mark"])
+                event["taken"].remove_folder()
         self._finished.clear()
 
     def _note(self, event: Event) -> None:

@@ -61,7 +61,7 @@ def test_parts_of_one_arm_do_not_wait_for_another_s(graph):
 class Starter:
     """Starts a short process for each part, and notes what ran when."""
 
-    def __init__(self, seconds=0.3, failing=()):
+    def __init__(self, seconds=1.0, failing=()):
         self.seconds, self.failing, self.started, self.processes = seconds, failing, [], {}
         self.most, self.places = 0, {}
 

@@ -69,7 +69,7 @@ def runs_of_last_session(data_root: Path) -> dict[str, str]:
     ("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["ctrl-c", "sigterm"]
 )
 def test_an_interrupt_ends_tidily_and_its_last_line_continues(number, group, data_root, worker_pids):
-    parameters = f"data_root={data_root},training.epochs=40,training.checkpoint_every=10000"
+    parameters = f"data_root={data_root},training.epochs=100,training.checkpoint_every=10000"
     command = [sys.executable, "-m", "kedro", "run", "--env", "test", "--pipelines", "training"]
     command += ["--params", parameters]
     code, output = interrupt(command, data_root, number, group=group)

@@ -109,7 +109,7 @@ def test_same_job_again_gives_the_same_bytes(train, job):
 
 def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path, worker_pids):
     # With dropout and early stopping, so that their state is part of what must survive.
-    wanted = job(epochs=8, lora=job().lora.__class__(4, 8, 0.1, "all-linear"), early_stopping_patience=50)
+    wanted = job(epochs=40, lora=job().lora.__class__(4, 8, 0.1, "all-linear"), early_stopping_patience=1000)
     result, folder = train(wanted)
     expected = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
     history = result["history"]

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from bdpo_pipeline.compute import ComputeParameters
 from bdpo_pipeline.endpoints import EndpointError
 from bdpo_pipeline.engine.events import subscribe
-from bdpo_pipeline.engine.job_folder import remove_handed_over
 from bdpo_pipeline.io.raw_folder import RawFolder
 from bdpo_pipeline.judges.base import Resources
 from bdpo_pipeline.judges.registry import build_judge, read_options
@@ -172,8 +171,8 @@ def test_what_was_answered_before_a_failure_is_not_asked_again(
     # What was kept goes with the event by which a run removes it once the node's outputs are saved.
     [finished] = [event for event in published if event["event"] == "finished"]
     [folder] = compute.scratch.glob("ask-*")
-    assert finished["folder"] == str(folder)
-    remove_handed_over(folder, finished["mark"])
+    assert finished["taken"].folder == folder
+    finished["taken"].remove_folder()
     assert not folder.exists()
 
 

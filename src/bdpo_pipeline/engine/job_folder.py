@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,6 @@ from bdpo_pipeline.models.fingerprints import hash_file
 logger = logging.getLogger(__name__)
 # Asks the processes of a training to end after the step in hand.
 STOP = "stop"
-_TAKER = "taken-by"
 
 
 class AlteredJobError(RuntimeError):
@@ -145,23 +143,6 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
         logger.warning("What a finished job left in %s cannot be used: %s. It is done again", folder, error)
         return None
     return result
-
-
-def hand_over(folder: Path) -> str:
-    """Note that a run has taken the result of a finished job; return a mark of that run. See `remove_handed_over`."""
-    mark = uuid.uuid4().hex
-    write_whole(folder / _TAKER, mark)
-    return mark
-
-
-def remove_handed_over(folder: Path, mark: str) -> None:
-    """Remove a finished job whose outputs are in the catalog, unless another run has taken the result since."""
-    if not folder.exists():
-        return
-    with alone(folder):
-        taker = folder / _TAKER
-        if taker.exists() and taker.read_text() == mark:
-            shutil.rmtree(folder)
 
 
 def remove_left_over(scratch: Path) -> None:

@@ -19,7 +19,6 @@ from bdpo_pipeline.engine.job_folder import (
     Order,
     alone,
     finished_result,
-    hand_over,
     prepare,
     read_result,
     remove_left_over,
@@ -27,6 +26,7 @@ from bdpo_pipeline.engine.job_folder import (
 from bdpo_pipeline.engine.jobs import Job, ScoreJob, TrainJob
 from bdpo_pipeline.engine.kept import Item, items_of, read_kept
 from bdpo_pipeline.engine.launching import announced, end_group, started
+from bdpo_pipeline.engine.taken import Taken
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,12 +68,12 @@ def run_job(
         ragged: the job's token ids, by name.
         flat: the job's plain arrays, by name.
         on_event: called with every event of the worker, in order for each process, and first with the results of runs that were cut
-            off; with ``ran`` when the job is done, on what and how; and with ``finished``: the job's ``folder``, and a ``mark`` for
-            :func:`~bdpo_pipeline.engine.job_folder.remove_handed_over`.
+            off; with ``ran`` when the job is done, on what and how; and with ``finished``, whose ``taken`` is a
+            :class:`~bdpo_pipeline.engine.taken.Taken`.
 
     Returns:
-        The worker's result, and the job's folder with the files that it wrote. The folder stays until it is removed with that mark; that
-        of a pass which keeps nothing is gone.
+        The worker's result, and the job's folder with the files that it wrote. That stays until what is ``taken`` removes it; that of a
+        pass which keeps nothing is gone.
 
     Raises:
         WorkerError: a worker failed or vanished.
@@ -96,7 +96,7 @@ def run_job(
         if not _is_kept(job):
             shutil.rmtree(folder)
             return result, folder
-        on_event({"event": "finished", "folder": str(folder), "mark": hand_over(folder)})
+        on_event({"event": "finished", "taken": Taken(folder)})
     return result, folder
 
 
@@ -114,9 +114,10 @@ def _ran(job: Job, result: dict[str, Any]) -> Event:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a job that is done."""
-    for checkpoint in list_checkpoints(folder):
-        shutil.rmtree(checkpoint)
+    """Remove the checkpoints of a job that is done, as each run that has taken its result does."""
+    with alone(folder):
+        for checkpoint in list_checkpoints(folder):
+            shutil.rmtree(checkpoint)
 
 
 def _run(job: Job, order: Order, folder: Path, on_event: Callable[[Event], None]) -> dict[str, Any]:
