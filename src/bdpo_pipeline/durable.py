@@ -31,12 +31,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path, needed: int) -> Iterator[Path]:
+def whole_folder(target: Path, needed: int | None = None) -> Iterator[Path]:
     """Give an empty folder that becomes ``target``, in the place of an older one, when the block ends without an error.
 
     Args:
         target: where it is to be; the folder above exists.
-        needed: bytes that the block is about to write, for the message.
+        needed: bytes that the block is about to write, where that is known, for the message.
 
     Raises:
         NoSpaceError: there is no room; nothing is left of what was written.

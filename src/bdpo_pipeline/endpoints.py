@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bdpo_pipeline.engine.events import publish
-from bdpo_pipeline.engine.job_folder import alone
 from bdpo_pipeline.engine.kept import gather, read_kept
 from bdpo_pipeline.engine.taken import Taken
+from bdpo_pipeline.locks import alone
 from bdpo_pipeline.parameters import ParameterGroup
 
 if TYPE_CHECKING:

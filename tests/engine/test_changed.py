@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bdpo_pipeline.engine.changed import differences, warn_of_unfinished
-from bdpo_pipeline.engine.job_folder import Order, alone, prepare
+from bdpo_pipeline.engine.job_folder import Order, prepare
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec, OptimiserSpec, TrainJob
+from bdpo_pipeline.locks import alone
 
 
 def job(**changes) -> TrainJob:

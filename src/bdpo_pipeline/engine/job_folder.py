@@ -5,14 +5,10 @@ training also ``checkpoint-<step>/`` and, when it is done, ``adapter/``, of a pa
 of all.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ from bdpo_pipeline.engine.jobs import Job, TrainJob, job_from_dict, to_dict
 from bdpo_pipeline.engine.kept import gather, has_results, items_of, read_kept
 from bdpo_pipeline.engine.made_by import made_by
 from bdpo_pipeline.engine.sealed import DamagedError, seal, unseal
+from bdpo_pipeline.locks import alone
 from bdpo_pipeline.models.fingerprints import hash_file
 
 logger = logging.getLogger(__name__)
@@ -158,48 +155,6 @@ def remove_left_over(scratch: Path) -> None:
         with alone(folder, wait=False) as mine:
             if mine and folder.exists() and not has_results(folder):
                 shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Have a job's folder to oneself; the lock goes with the process that holds it, however that ends.
-
-    Args:
-        folder: of the job; it may not exist yet.
-        wait: until no other run has it.
-
-    Yields:
-        Whether it is had; always, if one waits.
-    """
-    lock = folder.with_suffix(".lock")
-    descriptor = _acquire(lock, wait=False)
-    if descriptor is None and wait:
-        logger.info("Another run is doing the same job in %s; waiting for it", folder)
-        descriptor = _acquire(lock, wait=True)
-    try:
-        yield descriptor is not None
-    finally:
-        if descriptor is not None:
-            lock.unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def _acquire(lock: Path, *, wait: bool) -> int | None:
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # Who had it before may have removed the file that this process waited for.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                    return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
 
 
 def _as_it_stands(path: str) -> list[list[Any]]:

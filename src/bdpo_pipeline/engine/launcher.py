@@ -17,7 +17,6 @@ from bdpo_pipeline.engine.following import Following
 from bdpo_pipeline.engine.job_folder import (
     STOP,
     Order,
-    alone,
     finished_result,
     prepare,
     read_result,
@@ -27,6 +26,7 @@ from bdpo_pipeline.engine.jobs import Job, ScoreJob, TrainJob
 from bdpo_pipeline.engine.kept import Item, items_of, read_kept
 from bdpo_pipeline.engine.launching import announced, end_group, started
 from bdpo_pipeline.engine.taken import Taken
+from bdpo_pipeline.locks import alone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

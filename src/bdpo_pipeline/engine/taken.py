@@ -6,7 +6,7 @@ import shutil
 import weakref
 from pathlib import Path
 
-from bdpo_pipeline.engine.job_folder import alone
+from bdpo_pipeline.locks import alone
 
 _IN_USE = "in-use"
 

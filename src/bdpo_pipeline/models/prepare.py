@@ -10,15 +10,15 @@ import importlib.util
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bdpo_pipeline.disk_space import clear_about_space
-from bdpo_pipeline.durable import write_whole
+from bdpo_pipeline.durable import whole_folder, write_whole
 from bdpo_pipeline.files_read import note_file
+from bdpo_pipeline.locks import alone
 from bdpo_pipeline.models.damage import clear_about_damage
 from bdpo_pipeline.models.fingerprints import TOKENIZER_FILES, hash_file, hash_tokenizer, hash_weights
 
@@ -241,25 +241,17 @@ def _with_chat_template(folder: Path, template: Path, store: Path) -> Path:
 
 
 def _convert_once(target: Path, convert: Callable[[Path], None], what: str) -> Path:
-    """Fill ``target`` by ``convert`` unless that was done; a conversion cut off half-way leaves nothing behind."""
+    """Fill ``target`` by ``convert`` unless that was done; runs that need the same conversion wait for the one that does it."""
     if target.is_dir():
         return target
-    logger.info("Preparing %s once, into %s", what, target)
     with clear_about_space(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            convert(scratch)
-            scratch.chmod(0o755)
-            _note_fingerprints(scratch, target)
-            try:
-                scratch.replace(target)
-            except OSError:
-                # Another run finished the same conversion first; its folder holds the same bytes.
-                if not target.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with alone(target):
+            if not target.is_dir():
+                logger.info("Preparing %s once, into %s", what, target)
+                with whole_folder(target) as folder:
+                    convert(folder)
+                    _note_fingerprints(folder, target)
     return target
 
 
