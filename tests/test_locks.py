@@ -18,14 +18,14 @@ with alone(Path(sys.argv[1])):
 
 def test_a_folder_is_anothers_until_that_is_gone_however_it_ends(tmp_path):
     folder = tmp_path / "job-1.5"
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
-    with alone(folder, wait=False) as mine:
-        assert not mine
-    with alone(tmp_path / "job-1.6", wait=False) as mine:
-        assert mine
-    holder.kill()
-    holder.communicate()
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with alone(folder, wait=False) as mine:
+            assert not mine
+        with alone(tmp_path / "job-1.6", wait=False) as mine:
+            assert mine
+        holder.kill()
     with alone(folder, wait=False) as mine:
         assert mine
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Folders that one run at a time works in: the lock goes with the process that holds it, however that ends."""
+"""Locks on files: the kernel gives them up with the process that holds them, however that ends."""
 
 import contextlib
 import fcntl
@@ -6,13 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Have a folder to oneself.
+    """Have a folder to oneself, as one run at a time works in it.
 
     Args:
         folder: it may not exist yet; the one above does, and gets a file for the lock.
@@ -34,18 +35,28 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
             os.close(descriptor)
 
 
+def try_to_lock(file: IO[str] | int) -> bool:
+    """Lock an open file for oneself unless there is a lock of any kind on it; return whether it is locked now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _acquire(lock: Path, *, wait: bool) -> int | None:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if wait:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            elif not try_to_lock(descriptor):
+                os.close(descriptor)
+                return None
             # Who had it before may have removed the file that this process waited for.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), lock.stat()):
                     return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
         except BaseException:
             os.close(descriptor)
             raise

@@ -1,6 +1,5 @@
 """One process at a time computes the missing log-probs of a model."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ from typing import IO
 
 from bdpo_pipeline.cache.rows import Model
 from bdpo_pipeline.disk_space import clear_about_space
+from bdpo_pipeline.locks import try_to_lock
 
 logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
@@ -33,7 +33,7 @@ def turn(store: Path, model: Model, is_done: Callable[[], bool]) -> Iterator[Non
     """
     with _open(store, model) as file:
         started = logged = looked = time.monotonic()
-        while not _try_to_lock(file):
+        while not try_to_lock(file):
             now = time.monotonic()
             if now - looked > _LOOK_SECONDS:
                 if is_done():
@@ -55,14 +55,6 @@ def _open(store: Path, model: Model) -> IO[str]:
     digest = hashlib.sha256(f"{model.weights_sha256}/{model.precision}".encode()).hexdigest()[:16]
     with clear_about_space(store):
         return store.with_name(f"{store.name}-{digest}.lock").open("a+")
-
-
-def _try_to_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sign(file: IO[str]) -> None:

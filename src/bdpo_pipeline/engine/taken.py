@@ -6,7 +6,7 @@ import shutil
 import weakref
 from pathlib import Path
 
-from bdpo_pipeline.locks import alone
+from bdpo_pipeline.locks import alone, try_to_lock
 
 _IN_USE = "in-use"
 
@@ -38,12 +38,9 @@ class Taken:
 def _is_in_use(folder: Path) -> bool:
     descriptor = _open(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_to_lock(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _open(folder: Path) -> int:

@@ -1,7 +1,6 @@
 """What is saved appears whole or not at all: written aside, made durable, then put in its place in one step."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from kedro.io import DatasetError
 
 from bdpo_pipeline.disk_space import clear_about_space
 from bdpo_pipeline.durable import sync
+from bdpo_pipeline.locks import try_to_lock
 
 _PREFIX = ".partial-"
 _LOCK = ".lock"
@@ -120,11 +120,7 @@ def remove_leftovers(place: Path, pattern: str = f"{_PREFIX}*") -> None:
 
 def _is_alone(lock: IO[str]) -> bool:
     """Return whether this process now has the lock on a file, and the file is still there."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return os.fstat(lock.fileno()).st_nlink > 0
+    return try_to_lock(lock) and os.fstat(lock.fileno()).st_nlink > 0
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,10 +1,11 @@
 """Locks on files: held by one process at a time, and given up by the kernel whatever becomes of that process."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from bdpo_pipeline.locks import try_to_lock
 
 
 def take(path: Path) -> IO[str] | None:
@@ -13,9 +14,7 @@ def take(path: Path) -> IO[str] | None:
         file = path.open("a")
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_to_lock(file):
         file.close()
         return None
     return file
