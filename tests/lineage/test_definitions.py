@@ -110,4 +110,7 @@ def _bare(given):
 
 
 def _is_text(statement):
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    match statement:
+        case ast.Expr(value=ast.Constant(value=str())):  # not `...`, which counts
+            return True
+    return False
