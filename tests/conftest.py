@@ -1,5 +1,6 @@
 """What many tests share: one real run of the whole chain, and Kedro in this process for parts of it."""
 
+import json
 import os
 import resource
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,26 @@ def worker_pids() -> Callable[[Path], list[int]]:
         return found
 
     return find
+
+
+@pytest.fixture
+def hold_workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[None]]:
+    """Keeps a worker from going on before a test has done to it what it means to do, however late the test hears of its events.
+
+    Each process of a job that is started in ``with hold_workers(3, event="metrics", split="train"):``, here or by a process that was
+    started there, waits right after it has reported the third event like that: for ever, or ``until_asked_to_stop``.
+    """
+
+    @contextmanager
+    def held(times: int, *, until_asked_to_stop: bool = False, **event: Any) -> Iterator[None]:
+        wanted = {"times": times, "until_asked_to_stop": until_asked_to_stop, "event": event}
+        places = [str(ROOT / "tests" / "holding"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with monkeypatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join(places))
+            patch.setenv("HOLD_WORKERS", json.dumps(wanted))
+            yield
+
+    return held
 
 
 @pytest.fixture

@@ -188,19 +188,19 @@ def test_trl_takes_fewer_pairs_at_once_until_they_fit(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import json, pathlib, sys, time\n"
-        "size = int(sys.argv[2].split('=')[1])\n"
+        "fits, size = int(sys.argv[2]), int(sys.argv[3].split('=')[1])\n"
         "held = b'x' * (100_000_000 * size)\n"
-        "time.sleep(0.5)\n"
+        "time.sleep(0 if size <= fits else 60)\n"
         "pathlib.Path(sys.argv[1]).write_text(json.dumps({'size': size}))\n"
     )
     options = Namespace(work=tmp_path, threads=1, memory_limit=0.35)
     sizes = list(halves(8))
     assert sizes == [8, 4, 2, 1]
-    found = run_in_memory([sys.executable, str(script)], [], sizes, options)
+    found = run_in_memory([sys.executable, str(script)], ["2"], sizes, options)
     assert found["size"] == 2
     assert [line.split(":")[0] for line in found["did_not_fit"]] == ["8 pairs at once", "4 pairs at once"]
     options.memory_limit = 0.01
-    assert "size" not in run_in_memory([sys.executable, str(script)], [], sizes, options)
+    assert "size" not in run_in_memory([sys.executable, str(script)], ["0"], sizes, options)
 
 
 def test_a_large_vocabulary_keeps_the_model_and_grows_its_head(tiny_model, tmp_path):

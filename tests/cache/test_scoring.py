@@ -87,7 +87,7 @@ def test_two_processes_agree_with_one(items, tiny_model, tmp_path):
     np.testing.assert_allclose(run(2).logps, run(1).logps, atol=1e-4)
 
 
-def test_killed_pass_goes_on_where_it_was(score, tmp_path, items, monkeypatch, worker_pids):
+def test_killed_pass_goes_on_where_it_was(score, tmp_path, items, monkeypatch, worker_pids, hold_workers):
     store = LogprobStore(tmp_path / "cache.sqlite")
     put = LogprobStore.put
 
@@ -97,8 +97,8 @@ def test_killed_pass_goes_on_where_it_was(score, tmp_path, items, monkeypatch, w
             os.kill(pid, signal.SIGKILL)
 
     monkeypatch.setattr(LogprobStore, "put", put_and_kill)
-    many = [*items, *(Item([i % 250, i // 250], [1, 2, 3]) for i in range(3000))]
-    with pytest.raises(WorkerError, match="was ended by signal 9"):
+    many = [*items, *(Item([i % 250, i // 250], [1, 2, 3]) for i in range(300))]
+    with hold_workers(3, event="scores"), pytest.raises(WorkerError, match="was ended by signal 9"):
         score(many)
     monkeypatch.undo()
     kept = len(store)

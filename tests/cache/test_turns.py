@@ -104,9 +104,10 @@ def test_two_processes_at_once_compute_every_log_prob_once(base, tmp_path):
     assert check(store.path).problems == []
 
 
-def test_after_a_kill_the_waiting_process_computes_the_rest_only(base, tmp_path):
+def test_after_a_kill_the_waiting_process_computes_the_rest_only(base, tmp_path, hold_workers):
     path = tmp_path / "cache.sqlite"
-    first = start(SCORES, base, str(tmp_path), "900")
+    with hold_workers(5, event="scores"):
+        first = start(SCORES, base, str(tmp_path), "900")
     store = LogprobStore(path)
     deadline = time.monotonic() + 120
     while len(store) == 0:

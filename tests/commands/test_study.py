@@ -58,12 +58,23 @@ def test_parts_of_one_arm_do_not_wait_for_another_s(graph):
     assert parts["base seed 0"].after == {"shared"}
 
 
-class Starter:
-    """Starts a short process for each part, and notes what ran when."""
+PART = """
+import os, sys, time
+while not all(map(os.path.exists, sys.argv[2:])):
+    time.sleep(0.01)
+sys.exit(int(sys.argv[1]))
+"""
 
-    def __init__(self, seconds=1.0, failing=()):
-        self.seconds, self.failing, self.started, self.processes = seconds, failing, [], {}
-        self.most, self.places = 0, {}
+
+class Starter:
+    """Starts a process for each part, and notes what ran when.
+
+    A part ends at once, but that those named ``together`` each wait until all of them have begun.
+    """
+
+    def __init__(self, folder, together=(), failing=()):
+        self.folder, self.together, self.failing = folder, together, failing
+        self.started, self.processes, self.most, self.places = [], {}, 0, {}
 
     def __call__(self, part, place):
         alive = [name for name, process in self.processes.items() if process.poll() is None]
@@ -73,8 +84,10 @@ class Starter:
         for name in part.after:
             assert self.processes[name].poll() == 0, f"{part.name} began before {name} had ended"
         self.started.append(part.name)
-        code = f"import sys, time; time.sleep({self.seconds}); sys.exit({int(part.name in self.failing)})"
-        self.processes[part.name] = subprocess.Popen([sys.executable, "-c", code], text=True)
+        (self.folder / part.name).touch()
+        waits_for = self.together if part.name in self.together else ()
+        arguments = [str(int(part.name in self.failing)), *(str(self.folder / name) for name in waits_for)]
+        self.processes[part.name] = subprocess.Popen([sys.executable, "-c", PART, *arguments], text=True)
         return self.processes[part.name]
 
 
@@ -86,8 +99,8 @@ PARTS = [part("first"), part("a", "first"), part("b", "first"), part("c", "a"), 
 
 
 @pytest.mark.parametrize("runs", [1, 2, 5])
-def test_parts_run_as_many_at_a_time_as_asked_and_in_order(runs):
-    starter = Starter()
+def test_parts_run_as_many_at_a_time_as_asked_and_in_order(runs, tmp_path):
+    starter = Starter(tmp_path, together=("a", "b") if runs > 1 else ())
     assert run_parts(PARTS, runs, starter) == []
     assert sorted(starter.started) == sorted(one.name for one in PARTS)
     assert starter.most == min(runs, 2)
@@ -108,21 +121,25 @@ def test_gpus_are_shared_out(runs, number):
         assert all(len(share) == min(number, 1) for share in shares)
 
 
-def test_after_a_failure_no_other_part_starts():
-    starter = Starter(failing={"a"})
+def test_after_a_failure_no_other_part_starts(tmp_path):
+    starter = Starter(tmp_path, failing={"a"})
     assert run_parts(PARTS, 1, starter) == ["a"]
     assert starter.started == ["first", "a"]
 
 
-def test_an_interrupt_ends_the_parts_that_run():
-    starter = Starter(seconds=60)
+def test_an_interrupt_ends_the_parts_that_run(tmp_path):
+    starter = Starter(tmp_path, together=("first", "never"))
+
+    def interrupt():
+        while not starter.processes:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    began = time.monotonic()
     try:
+        threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             run_parts(PARTS, 2, starter)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - began < 30
     assert [process.returncode for process in starter.processes.values()] == [-signal.SIGTERM]

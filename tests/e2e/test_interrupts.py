@@ -68,11 +68,14 @@ def runs_of_last_session(data_root: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["ctrl-c", "sigterm"]
 )
-def test_an_interrupt_ends_tidily_and_its_last_line_continues(number, group, data_root, worker_pids):
-    parameters = f"data_root={data_root},training.epochs=100,training.checkpoint_every=10000"
+def test_an_interrupt_ends_tidily_and_its_last_line_continues(
+    number, group, data_root, worker_pids, hold_workers
+):
+    parameters = f"data_root={data_root},training.epochs=10,training.checkpoint_every=10000"
     command = [sys.executable, "-m", "kedro", "run", "--env", "test", "--pipelines", "training"]
     command += ["--params", parameters]
-    code, output = interrupt(command, data_root, number, group=group)
+    with hold_workers(5, until_asked_to_stop=True, event="metrics", split="train"):
+        code, output = interrupt(command, data_root, number, group=group)
     assert code == 128 + number, output[-4000:]
     assert "Traceback" not in output
     assert not worker_pids(data_root)

@@ -27,16 +27,17 @@ from .conftest import make_pairs
 
 # What is measured differs from run to run.
 MEASURED = ("seconds", "cpu_seconds", "pairs_per_second", "peak_memory_bytes", "resumed_from_step")
-# Evaluations, checkpoints and ends of epochs fall on different steps, and best weights are part of the state. Of so many steps that none
-# of these trainings comes to its end before it is killed, however slowly this process hears of its steps.
-STEPS = 160
+# Evaluations, checkpoints and ends of epochs fall on different steps, and best weights are part of the state.
+STEPS = 100
 LONG = {
-    "epochs": 40,
+    "epochs": 25,
     "evaluate_every": 2,
     "checkpoint_every": 3,
     "early_stopping_patience": 1000,
     "lora": LoraSpec(4, 8, 0.1, "all-linear"),
 }
+# How a worker reports one.
+STEP = {"event": "metrics", "split": "train"}
 CALLER = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -73,6 +74,13 @@ def on_disk(place: Path) -> int:
     """Bytes that a file, or all files of a folder, take up on a file system with pages of 4096 bytes."""
     files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
+
+
+def fill(disk: Path, but: int) -> Path:
+    """Fill a disk up to so many bytes; return the file that does it."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(disk).free - but))
+    return ballast
 
 
 def start_caller(scratch: Path, model: str, processes: int = 1) -> "subprocess.Popen[bytes]":
@@ -113,11 +121,12 @@ def kill(scratch: Path, caller: "subprocess.Popen[bytes]", workers: list[int], t
 
 @pytest.mark.parametrize("target", ["worker", "caller", "both"])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(
-    target, expected, train, job, tmp_path, worker_pids
+    target, expected, train, job, tmp_path, worker_pids, hold_workers
 ):
     moments = random.Random(target)
     for _ in range(3):
-        caller = start_caller(tmp_path, job().model)
+        with hold_workers(25, **STEP):
+            caller = start_caller(tmp_path, job().model)
         wanted = moments.randrange(2, 20)
         wait_for(lambda wanted=wanted: len(steps_done(tmp_path)) >= wanted)
         time.sleep(moments.uniform(0, 0.05))
@@ -139,66 +148,69 @@ def test_killed_in_the_last_moments_it_ends_with_the_same_bytes(expected, train,
     assert outcome(*train(job(**LONG))) == expected
 
 
+class InterruptsOnce:
+    """Interrupts at the first training step that it hears of, and only there: a second interrupt ends it without a checkpoint."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def __call__(self, event) -> None:
+        if event["event"] == "metrics" and event["split"] == "train":
+            self.steps.append(event["step"])
+            if len(self.steps) == 1:
+                raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_interrupt_ends_after_the_step_in_hand_with_a_checkpoint(
-    processes, train, job, tmp_path, worker_pids, caplog
+    processes, train, job, tmp_path, worker_pids, hold_workers, caplog
 ):
     caplog.set_level("INFO", "bdpo_pipeline")
     wanted = job(**LONG | {"checkpoint_every": 1000}, processes=processes)
-    steps = []
-
-    def interrupt(event):
-        if event["event"] == "metrics" and event["split"] == "train":
-            steps.append(event["step"])
-            if len(steps) == 1:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(wanted, on_event=interrupt)
+    interrupts = InterruptsOnce()
+    with hold_workers(5, until_asked_to_stop=True, **STEP), pytest.raises(KeyboardInterrupt):
+        train(wanted, on_event=interrupts)
     assert not worker_pids(tmp_path)
+    done = interrupts.steps[-1] + 1
+    assert done <= 5
     [checkpoint] = tmp_path.glob("train-*/checkpoint-*")
     # All that was reported is in the checkpoint, and no process has gone a step further.
-    assert checkpoint.name == f"checkpoint-{steps[-1] + 1:08d}"
-    assert f"Training stops after {steps[-1] + 1} steps" in caplog.text
+    assert checkpoint.name == f"checkpoint-{done:08d}"
+    assert f"Training stops after {done} steps" in caplog.text
     result, folder = train(wanted)
-    assert result["resumed_from_step"] == steps[-1] + 1
+    assert result["resumed_from_step"] == done
     resumed = outcome(result, folder)
     shutil.rmtree(folder)
     assert outcome(*train(wanted)) == resumed
 
 
-def test_threads_that_torch_chose_are_used_alike_after_an_interrupt(job, tmp_path):
+def test_threads_that_torch_chose_are_used_alike_after_an_interrupt(job, tmp_path, hold_workers):
     # On some processors MKL splits a product of this size otherwise once a number was set, and sums come out otherwise.
     pairs, wanted = make_pairs(8, 2, longest=500), job(**LONG | {"epochs": 20, "evaluate_every": 100})
     wanted = replace(wanted, compute=Compute(device="cpu", threads=None, tokens_per_batch=4000))
 
-    def interrupt(event):
-        if event["event"] == "metrics" and event["split"] == "train":
-            raise KeyboardInterrupt
-
     def run(scratch, **options):
         return run_job(wanted, scratch, ragged=pairs.ragged, flat=pairs.flat, **options)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", on_event=interrupt)
+    with hold_workers(3, until_asked_to_stop=True, **STEP), pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", on_event=InterruptsOnce())
     result, folder = run(tmp_path / "cut")
-    assert result["resumed_from_step"] > 0
+    assert 1 <= result["resumed_from_step"] <= 3
     assert outcome(result, folder) == outcome(*run(tmp_path / "whole"))
 
 
-def test_a_second_interrupt_ends_at_once(job, tmp_path, worker_pids):
-    # Steps of seconds, so that the second one comes in the midst of a step.
-    pairs = make_pairs(300, 0, longest=600)
+def test_a_second_interrupt_ends_at_once(train, job, tmp_path, worker_pids, hold_workers):
+    def interrupt_again():
+        wait_for(lambda: list(tmp_path.glob("train-*/stop")))
+        os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupt(event):
-        if event["event"] == "metrics":
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-            raise KeyboardInterrupt
-
-    wanted = job(epochs=3, pairs_per_step=300, checkpoint_every=10_000)
-    with pytest.raises(KeyboardInterrupt):
-        run_job(wanted, tmp_path, ragged=pairs.ragged, flat=pairs.flat, on_event=interrupt)
+    second = threading.Thread(target=interrupt_again)
+    second.start()
+    # In the midst of a step that takes for ever.
+    with hold_workers(1, **STEP), pytest.raises(KeyboardInterrupt):
+        train(job(checkpoint_every=10_000), on_event=InterruptsOnce())
     assert not worker_pids(tmp_path)
+    second.join()
     assert not list(tmp_path.glob("train-*/checkpoint-*"))
 
 
@@ -211,7 +223,8 @@ def test_what_a_pass_had_reported_at_an_interrupt_is_not_lost(job, tmp_path):
         if event["event"] == "scores":
             reported.append(event)
             if len(reported) == 1:
-                time.sleep(0.5)  # in which more is reported
+                [file] = tmp_path.glob("score-*/events-0.jsonl")
+                wait_for(lambda: file.read_text().count('"scores"') > 1)
                 raise KeyboardInterrupt
 
     compute = Compute(threads=1, tokens_per_batch=8)
@@ -312,10 +325,9 @@ def test_a_full_disk_stops_training_clearly_and_it_goes_on_when_there_is_room(
     _, whole = uninterrupted
     before_its_end = [path for path in whole.iterdir() if path.name not in ("adapter", "result.json")]
     disk = small_disk(6_000_000)
-    ballast = disk / "ballast"
     # The last two checkpoints are kept while another is written: room for all but half of that one, so that nothing else can fail.
     room = sum(map(on_disk, before_its_end)) + on_disk(max(whole.glob("checkpoint-*"))) // 2
-    ballast.write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    ballast = fill(disk, but=room)
     with pytest.raises(
         WorkerError, match=r"NoSpaceError: .*checkpoint-\d+.* bytes are free .* bytes are needed"
     ):
@@ -328,6 +340,25 @@ def test_a_full_disk_stops_training_clearly_and_it_goes_on_when_there_is_room(
     assert outcome(result, folder) == expected
 
 
+def test_what_keeps_an_interrupted_training_from_its_checkpoint_is_said(
+    uninterrupted, job, pairs, small_disk, hold_workers, caplog
+):
+    _, whole = uninterrupted
+    disk = small_disk(6_000_000)
+    # For what there is before it, and what a few steps report.
+    fill(disk, but=on_disk(whole / "tokens.safetensors") + on_disk(whole / "job.json") + 32_768)
+    with hold_workers(3, until_asked_to_stop=True, **STEP), pytest.raises(KeyboardInterrupt):
+        run_job(
+            job(**LONG | {"checkpoint_every": 1000}),
+            disk,
+            ragged=pairs.ragged,
+            flat=pairs.flat,
+            on_event=InterruptsOnce(),
+        )
+    assert "the train worker failed: NoSpaceError: " in caplog.text
+    assert not list(disk.glob("train-*/*checkpoint-*"))
+
+
 def test_no_room_for_the_tokens_is_a_clear_error(job, small_disk):
     disk = small_disk(40_000)
     many = make_pairs(2000)
@@ -336,9 +367,12 @@ def test_no_room_for_the_tokens_is_a_clear_error(job, small_disk):
     assert not [path for path in disk.rglob("*") if path.is_file()]
 
 
-def test_processes_that_a_dead_launcher_has_just_started_do_not_live_on(job, tmp_path, worker_pids):
+def test_processes_that_a_dead_launcher_has_just_started_do_not_live_on(
+    job, tmp_path, worker_pids, hold_workers
+):
     # Importing torch takes them seconds, in which they could not hear of it yet.
-    caller = start_caller(tmp_path, job().model, processes=2)
+    with hold_workers(1):
+        caller = start_caller(tmp_path, job().model, processes=2)
     wait_for(lambda: len(worker_pids(tmp_path)) >= 2)
     caller.kill()
     caller.wait()

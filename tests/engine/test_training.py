@@ -107,9 +107,9 @@ def test_same_job_again_gives_the_same_bytes(train, job):
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == first
 
 
-def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path, worker_pids):
+def test_killed_training_goes_on_to_the_same_bytes(train, job, worker_pids, hold_workers):
     # With dropout and early stopping, so that their state is part of what must survive.
-    wanted = job(epochs=40, lora=job().lora.__class__(4, 8, 0.1, "all-linear"), early_stopping_patience=1000)
+    wanted = job(epochs=4, lora=job().lora.__class__(4, 8, 0.1, "all-linear"), early_stopping_patience=1000)
     result, folder = train(wanted)
     expected = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
     history = result["history"]
@@ -128,11 +128,12 @@ def test_killed_training_goes_on_to_the_same_bytes(train, job, tmp_path, worker_
             for pid in worker_pids(folder):
                 os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(WorkerError, match="was ended by signal 9"):
+    held = hold_workers(6, event="metrics", split="train")
+    with held, pytest.raises(WorkerError, match="was ended by signal 9"):
         train(wanted, on_event=kill_at_step_five)
     resumed, _ = train(wanted)
     assert kills == 1
-    assert resumed["resumed_from_step"] >= 4
+    assert resumed["resumed_from_step"] == 5
     assert resumed["history"] == history
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == expected
 

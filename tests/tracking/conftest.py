@@ -51,6 +51,11 @@ class Toy:
         return self.kedro("tracking", *arguments, *self.parameters(**parameters), cwd=self.project)
 
     @property
+    def first_session(self) -> str:
+        """The whole run that nothing disturbed."""
+        return min(path.name for path in (self.data_root / "training_summary.json").iterdir())
+
+    @property
     def newest_session(self) -> str:
         return max(path.name for path in self.data_root.glob("*.*/*"))
 

@@ -31,8 +31,7 @@ def runs_by_name(uri: str, session: str | None = None):
 @pytest.fixture(scope="session")
 def first(toy):
     """The runs of the whole run."""
-    [session] = [path.name for path in (toy.data_root / "training_summary.json").iterdir()]
-    return runs_by_name(toy.tracking_uri, session)
+    return runs_by_name(toy.tracking_uri, toy.first_session)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +56,7 @@ def test_parameters_are_flat_and_each_run_has_those_that_it_used(first) -> None:
         "training.hub_token": "***",
         "training.interrupt_at": "null",
         "training.pause": "0.0",
+        "training.waits_for": "null",
     }
     assert first["training"].data.params == training
     assert first["evaluation"].data.params == {"evaluation.fail": "null"}

@@ -22,13 +22,14 @@ from mlflow import MlflowClient
 _SESSION = re.compile(r"20\d\d-\d\d-\d\dT[\d.]+Z")
 WAITS = "MLflow did not take everything"
 # Differ between two runs of the same pipeline: when, where and how it was asked for.
+TIMING = {"training.pause", "training.waits_for"}
 VOLATILE_TAGS = {"kedro.session", "command", "process.pid", "registered_model"}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(toy, contents) -> dict[str, Any]:
     """What MLflow has of the whole run that nothing disturbed."""
-    session = min(path.name for path in (toy.data_root / "training_summary.json").iterdir())
+    session = toy.first_session
     return comparable(contents(toy.tracking_uri, "toy", session), session)
 
 
@@ -39,7 +40,7 @@ def comparable(found: dict[str, Any], session: str) -> dict[str, Any]:
         if name in ("versions", "models"):
             text[name] = [entry[0] for entry in run]
             continue
-        params = {key: value for key, value in run["params"].items() if key != "training.pause"}
+        params = {key: value for key, value in run["params"].items() if key not in TIMING}
         text[name] = {
             "status": run["status"],
             "parent": run["parent"],
@@ -162,12 +163,14 @@ def points(uri: str, experiment: str = "toy") -> dict[str, list[int]]:
 
 
 def test_a_server_that_dies_half_way_or_was_never_there_costs_nothing_but_time_later(
-    toy, server, undisturbed, contents
+    toy, server, undisturbed, contents, tmp_path
 ) -> None:
     server.start()
-    dying = start(toy, tracking_uri=server.uri, **{"training.pause": "0.006"})
+    dead = tmp_path / "server-is-dead"
+    dying = start(toy, tracking_uri=server.uri, **{"training.waits_for": str(dead)})
     wait_until(lambda: any(points(server.uri).values()))
     server.kill()
+    dead.touch()
     output, _ = dying.communicate()
     assert dying.returncode == 0, output
     assert output.count(WAITS) == 1
@@ -237,13 +240,14 @@ def new_sessions(toy, before: set[Path]) -> set[Path]:
 
 
 def test_runs_that_are_killed_at_any_moment_lose_nothing_written_and_are_not_left_running(
-    toy, contents
+    toy, contents, tmp_path
 ) -> None:
     chance = random.Random(5)
     killed: dict[str, int] = {}
+    given = {"training.pause": "0.01", "training.waits_for": str(tmp_path / "never")}
     for kill_both in (False, True, True):
         before = set(toy.spool.iterdir())
-        process = start(toy, "--pipelines", "training", **{"training.pause": "0.01"})
+        process = start(toy, "--pipelines", "training", **given)
         wait_until(
             lambda before=before: any((path / "files" / "2").exists() for path in new_sessions(toy, before))
         )

@@ -194,6 +194,8 @@ def _stop(job: Job, process: "subprocess.Popen[bytes]", following: Following) ->
             time.sleep(_POLL_SECONDS)
     end_group(process)
     following.hand_over()
+    if following.error is not None:
+        logger.error("%s", _describe_failure(job, process.returncode, following.error, following.folder))
 
 
 def _describe_failure(job: Job, code: int | None, error: Event | None, folder: Path) -> str:

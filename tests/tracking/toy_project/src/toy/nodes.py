@@ -22,6 +22,7 @@ class TrainingParameters(ParameterGroup):
     hub_token: str | None
     interrupt_at: int | None
     pause: float
+    waits_for: str | None
 
 
 class EvaluationParameters(ParameterGroup):
@@ -78,6 +79,10 @@ def train(
         rows.append({"step": step, "split": "train", **values, "rewards/accuracies": 0.5})
         publish({"event": "metrics", "split": "train", "step": step, "values": values})
         time.sleep(parameters.pause)
+        while (
+            step == parameters.steps // 2 and parameters.waits_for and not Path(parameters.waits_for).exists()
+        ):
+            time.sleep(0.01)
         if step == parameters.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
         publish(
