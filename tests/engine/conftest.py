@@ -1,5 +1,6 @@
 """Random pairs of token ids, and training jobs over them, for a tiny model."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,13 @@ def make_pairs(number: int = 17, validation: int = 4, seed: int = 0, longest: in
             "rejected_coefficient": generator.uniform(0.2, 1.8, number),
         },
     )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from bdpo_pipeline.engine.launcher import WorkerError, run_job
 from bdpo_pipeline.engine.made_by import made_by
 from bdpo_pipeline.locks import alone
 
-from .conftest import make_pairs
+from .conftest import make_pairs, wait_for
 
 # What is measured differs from run to run.
 MEASURED = ("seconds", "cpu_seconds", "pairs_per_second", "peak_memory_bytes", "resumed_from_step")
@@ -87,14 +87,6 @@ def start_caller(scratch: Path, model: str, processes: int = 1) -> "subprocess.P
     script = CALLER.format(long=LONG, processes=processes)
     arguments = [str(Path(__file__).parent), model, str(scratch)]
     return subprocess.Popen([sys.executable, "-c", script, *arguments], start_new_session=True)
-
-
-def wait_for(condition, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-    return found
 
 
 def steps_done(scratch: Path) -> list[int]:

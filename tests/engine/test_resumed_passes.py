@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from bdpo_pipeline.engine.kept import items_of
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 from bdpo_pipeline.models.tiny import build_tiny_model
 
-from .conftest import make_pairs
+from .conftest import make_pairs, wait_for
 from .test_generation import save_adapter
 
 PROMPTS = 100
@@ -98,13 +97,6 @@ def reported(scratch: Path) -> list[dict]:
     ]
     found = [json.loads(line) for line in lines if line.endswith("}\n")]
     return [event["content"] for event in found if "content" in event]
-
-
-def wait_for(condition, seconds=120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_generation_that_was_killed_goes_on_and_answers_each_prompt_once(

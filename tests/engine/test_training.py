@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from safetensors.numpy import load_file
 
 from bdpo_pipeline.engine.launcher import WorkerError, run_job
 
-from .conftest import FOLLOWED
+from .conftest import FOLLOWED, wait_for
 from .same_weights import assert_same_weights
 
 HISTORY = ("loss", "rewards/chosen", "rewards/margins", "logps/rejected", "grad_norm")
@@ -229,10 +228,3 @@ def test_interrupted_caller_leaves_no_worker(train, job, tmp_path, worker_pids):
         train(job(epochs=10_000), on_event=interrupt)
     assert started.is_set()
     assert not worker_pids(tmp_path)
-
-
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
