@@ -136,10 +136,12 @@ def test_an_interrupt_ends_the_parts_that_run(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    began = time.monotonic()
     try:
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             run_parts(PARTS, 2, starter)
     finally:
         signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 30
     assert [process.returncode for process in starter.processes.values()] == [-signal.SIGTERM]

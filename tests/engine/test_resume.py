@@ -191,7 +191,7 @@ def test_threads_that_torch_chose_are_used_alike_after_an_interrupt(job, tmp_pat
     assert outcome(result, folder) == outcome(*run(tmp_path / "whole"))
 
 
-def test_a_second_interrupt_ends_at_once(train, job, tmp_path, worker_pids, hold_workers):
+def test_a_second_interrupt_ends_at_once(train, job, tmp_path, worker_pids, hold_workers, caplog):
     def interrupt_again():
         wait_for(lambda: list(tmp_path.glob("train-*/stop")))
         os.kill(os.getpid(), signal.SIGINT)
@@ -203,6 +203,7 @@ def test_a_second_interrupt_ends_at_once(train, job, tmp_path, worker_pids, hold
         train(job(checkpoint_every=10_000), on_event=InterruptsOnce())
     assert not worker_pids(tmp_path)
     second.join()
+    assert "It did not stop within" not in caplog.text
     assert not list(tmp_path.glob("train-*/checkpoint-*"))
 
 

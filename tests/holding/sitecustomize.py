@@ -10,8 +10,9 @@ from importlib.util import find_spec
 WANTED = json.loads(os.environ.get("HOLD_WORKERS", "null"))
 
 
-def hold(writer) -> None:
-    write, seen = writer._write, 0
+def hold(context) -> None:
+    writer, seen = context.EventWriter, 0
+    write = writer._write
 
     def write_and_wait(self, text: str) -> None:
         nonlocal seen
@@ -21,7 +22,7 @@ def hold(writer) -> None:
         if WANTED["event"].items() <= {name: event.get(name) for name in WANTED["event"]}.items():
             seen += 1
             while seen == WANTED["times"] and not (
-                WANTED["until_asked_to_stop"] and (self._path.parent / "stop").exists()
+                WANTED["until_asked_to_stop"] and (self._path.parent / context.STOP).exists()
             ):
                 time.sleep(0.01)
 
@@ -40,7 +41,7 @@ class Finder(MetaPathFinder):
 
         def load_and_change(module) -> None:
             load(module)
-            hold(module.EventWriter)
+            hold(module)
 
         spec.loader.exec_module = load_and_change
         return spec
